@@ -1,0 +1,73 @@
+# Two commands do everything from a clean clone: `make train-local` and `make test`.
+# Variables: PYTHON (default python3.11), VENV (default .venv), ARGS (appended to the command, e.g. ARGS="num_steps=10").
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+ARGS   ?=
+
+ACCELERATOR := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+BIN         := $(VENV)/bin
+READY       := $(VENV)/.ready-$(ACCELERATOR)
+READY_DEV   := $(READY)-dev
+INSTALL_DEPENDS := pyproject.toml constraints.txt $(wildcard medvie_rl/install/*.py)
+
+# An environment whose interpreter no longer runs (moved folder, removed Python) is stale: make it again.
+ifneq ($(wildcard $(VENV)/bin/python),)
+ifneq ($(shell $(VENV)/bin/python -c "import sys; print(sys.version_info[:2] == (3, 11) and sys.prefix == '$(abspath $(VENV))')" 2>/dev/null),True)
+STALE := stale
+endif
+endif
+
+.PHONY: help setup setup-dev train-local test test-unit test-integration test-full test-gpu lint submit clean $(STALE)
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*##/\1 --/p' $(MAKEFILE_LIST) | column -t -s '--' 2>/dev/null || true
+
+$(READY): $(INSTALL_DEPENDS) $(STALE)
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: '$(PYTHON)' was not found. Install it, or say PYTHON=/path/to/python3.11"; exit 1; }
+	@[ -z "$(STALE)" ] || rm -rf $(VENV)
+	@echo "Installing into $(VENV) for $(ACCELERATOR) (about 3 minutes and 4 GB the first time) ..."
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(ACCELERATOR)]"
+	$(BIN)/python -m medvie_rl.install
+	@touch $@
+
+$(READY_DEV): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(ACCELERATOR),dev]"
+	$(BIN)/python -m medvie_rl.install
+	@touch $@
+
+stale:
+
+setup: $(READY)  ## create the environment and verify it
+
+setup-dev: $(READY_DEV)  ## the same with what the tests need
+
+train-local: $(READY)  ## the main job on this machine: RL on the embedded nano policy
+	$(BIN)/medvie train --config conf/local.yaml $(ARGS)
+
+lint: $(READY_DEV)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-unit: $(READY_DEV)  ## unit tests, under a minute
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-integration: $(READY_DEV)  ## real Ray, vLLM and DeepSpeed on the nano policy
+	$(BIN)/python -m pytest tests/integration -m "not full" $(ARGS)
+
+test: lint  ## what gates every change: lint, types, unit, integration
+	$(BIN)/python -m pytest tests/unit tests/integration -m "not full" $(ARGS)
+
+test-full: test  ## and the long ones
+	$(BIN)/python -m pytest tests/integration -m full $(ARGS)
+
+test-gpu: $(READY_DEV)  ## on a machine with a GPU
+	$(BIN)/python -m pytest tests/gpu -m gpu $(ARGS)
+
+submit:  ## submit a job to the Ray cluster at ADDRESS: make submit ADDRESS=http://head:8265 CONFIG=conf/qwen2_5_vl_7b.yaml
+	$(BIN)/ray job submit --address $(or $(ADDRESS),http://127.0.0.1:8265) --working-dir . -- python -m medvie_rl train --config $(or $(CONFIG),conf/local.yaml) $(ARGS)
+
+clean:  ## remove the environment and caches (runs/ stays)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,127 @@
+"""Starting worker classes as Ray actors on a placement group, and waiting for them with an eye on what they wait for."""
+
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cluster.errors import ClusterError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What one actor may use."""
+
+    cpus: float
+    gpus: float = 0.0
+
+
+class ActorGroup:
+    """Actors of one kind that live and die together on one placement group."""
+
+    def __init__(self, bundles: Sequence[Bundle], *, timeout_seconds: float) -> None:
+        """Reserve what the actors need, or raise ClusterError saying what is missing."""
+        self._placement = _reserve(bundles, timeout_seconds)
+        self._bundles = bundles
+        self.actors: list[Any] = []
+
+    def start(self, worker_class: type, arguments: Sequence[Sequence[Any]], environment: Mapping[str, str]) -> None:
+        """Start one actor a bundle with its own arguments; `environment` is set before the process starts."""
+        for index, (bundle, args) in enumerate(zip(self._bundles, arguments, strict=True)):
+            options = self._options(index) | {"num_cpus": bundle.cpus, "num_gpus": bundle.gpus}
+            options["runtime_env"] = {"env_vars": dict(environment)}
+            self.actors.append(ray.remote(worker_class).options(**options).remote(*args))
+
+    def meeting_point(self, port: int) -> tuple[str, int]:
+        """(address, port) on the node of the first actor; port 0 picks a free one, a taken one raises ClusterError."""
+        address, found, problem = ray.get(
+            ray.remote(_probe_port).options(num_cpus=0, **self._options(0)).remote(port)
+        )
+        if problem:
+            raise ClusterError(
+                f"cluster.learner_port: port {port} is in use on {address} ({problem}). Name another one, or 0 for any "
+                "free port"
+            )
+        return address, found
+
+    def close(self) -> None:
+        """End the actors and give their resources back."""
+        for actor in self.actors:
+            ray.kill(actor)
+        self.actors.clear()
+        remove_placement_group(self._placement)
+
+    def _options(self, index: int) -> dict[str, Any]:
+        strategy = PlacementGroupSchedulingStrategy(
+            placement_group=self._placement, placement_group_bundle_index=index
+        )
+        return {"scheduling_strategy": strategy}
+
+
+def _probe_port(port: int) -> tuple[str, int, str]:
+    address = ray.util.get_node_ip_address()
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            return address, port, str(error.strerror)
+        return address, int(probe.getsockname()[1]), ""
+
+
+def _reserve(wanted: Sequence[Bundle], timeout_seconds: float) -> PlacementGroup:
+    bundles = [{"CPU": bundle.cpus} | ({"GPU": bundle.gpus} if bundle.gpus else {}) for bundle in wanted]
+    group = placement_group(bundles, strategy="PACK")
+    deadline = time.monotonic() + timeout_seconds
+    while not group.wait(timeout_seconds=2):
+        missing = _missing(bundles)
+        if time.monotonic() > deadline:
+            remove_placement_group(group)
+            raise ClusterError(
+                f"no room for {len(bundles)} actors after {timeout_seconds:.0f} s: {missing}. Add nodes, or lower the "
+                "number of workers or their cluster.*_cpus / cluster.*_gpus"
+            )
+        print(f"waiting for resources: {missing}", flush=True)
+    return group
+
+
+def _missing(bundles: Sequence[Mapping[str, float]]) -> str:
+    parts = []
+    for name in ("GPU", "CPU"):
+        needed = sum(bundle.get(name, 0.0) for bundle in bundles)
+        free = ray.available_resources().get(name, 0.0)
+        total = ray.cluster_resources().get(name, 0.0)
+        if needed:
+            parts.append(f"needs {needed:g} {name}, free {free:g} of {total:g}")
+    return "; ".join(parts)
+
+
+def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60.0) -> list[Any]:
+    """The results of actor calls, in order. Says what it waits for every `notice_seconds`.
+
+    An error of an actor is raised as it was raised there, with the actor's traceback as its cause.
+    """
+    pending = list(references)
+    started = time.monotonic()
+    while pending:
+        ready, pending = ray.wait(pending, num_returns=len(pending), timeout=notice_seconds)
+        if pending:
+            waited = time.monotonic() - started
+            print(f"waiting for {what}: {len(references) - len(pending)} of {len(references)} done after {waited:.0f} s")
+        for reference in ready:
+            _raise_original(reference)
+    return [ray.get(reference) for reference in references]
+
+
+def _raise_original(reference: Any) -> None:
+    try:
+        ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, Exception):
+            raise error.cause from error
+        raise

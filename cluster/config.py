@@ -1,0 +1,28 @@
+"""Where a run's actors live and what they may use."""
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True)
+class ClusterConfig:
+    """Ray's side of a run. One rollout worker and one learner rank take the resources named here each."""
+
+    address: str = ""  # of a running cluster; empty starts Ray on this machine, or joins the cluster of a submitted job
+    local_cpus: int = 0  # CPUs that a Ray started here offers; 0 = what the actors need
+    object_store_mib: int = 512  # of a Ray started here, in shared memory
+    rollout_cpus: float = 1.0
+    rollout_gpus: float = 0.0
+    learner_cpus: float = 1.0
+    learner_gpus: float = 0.0
+    reward_cpus: float = 0.5
+    learner_port: int = 0  # where learner ranks meet; 0 = a free one
+    resource_timeout_seconds: float = 300.0  # how long to wait for CPUs and GPUs before giving up
+
+    def __post_init__(self) -> None:
+        for name in ("rollout_cpus", "rollout_gpus", "learner_cpus", "learner_gpus", "reward_cpus"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"cluster.{name}: expected 0 or more, got {getattr(self, name)}")
+        if self.object_store_mib < 80:
+            raise ValueError(f"cluster.object_store_mib: Ray needs at least 80 MiB, got {self.object_store_mib}")
+        if not 0 <= self.learner_port < 65536:
+            raise ValueError(f"cluster.learner_port: expected 0 (any free port) to 65535, got {self.learner_port}")

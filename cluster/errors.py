@@ -1,0 +1,5 @@
+"""What goes wrong with the machine or the cluster, in words that a user can act on."""
+
+
+class ClusterError(RuntimeError):
+    """Resources that are missing, taken or unreachable; the message says which and what to do."""

@@ -1,0 +1,61 @@
+"""Connecting to Ray: a cluster by address, the cluster of a submitted job, or a Ray of our own on this machine."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from cluster.config import ClusterConfig
+from cluster.errors import ClusterError
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@contextmanager
+def connect(config: ClusterConfig, *, num_cpus: float, environment: Mapping[str, str]) -> Iterator[None]:
+    """Ray for the time of a run. `environment` reaches every actor; `num_cpus` is what the run's actors need together.
+
+    Raises ClusterError, with what to do, if shared memory is too small for the object store or the address is dead.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    runtime_env = {"env_vars": dict(environment)}
+    address = config.address or os.environ.get("RAY_ADDRESS", "")
+    if address:
+        try:
+            ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="error")
+        except ConnectionError as error:
+            raise ClusterError(
+                f"cluster.address: no Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, "
+                "or leave the address empty to run on this machine"
+            ) from error
+    else:
+        store = config.object_store_mib * 2**20
+        _check_shared_memory(store)
+        ray.init(
+            num_cpus=config.local_cpus or max(1, int(num_cpus + 0.999)),
+            object_store_memory=store,
+            include_dashboard=False,
+            runtime_env=runtime_env,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_shared_memory(needed: int) -> None:
+    if not _SHARED_MEMORY.is_dir():
+        return  # not Linux: Ray falls back to files by itself
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < needed:
+        raise ClusterError(
+            f"too little shared memory: {_SHARED_MEMORY} has {free / 2**20:.0f} MiB free, the object store needs "
+            f"{needed / 2**20:.0f} MiB. Lower cluster.object_store_mib, free space there, or give a container more "
+            "(docker run --shm-size)"
+        )

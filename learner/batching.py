@@ -1,0 +1,146 @@
+"""Splits groups into minibatches, ranks and micro-batches: pure, deterministic, balanced by tokens.
+
+A *group* is a query's responses behind one prompt, trained as one row: the prompt once, then the responses. A group
+with no responses is a padding group: its row runs through the model, so that ranks stay in step, and adds nothing to
+the loss.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from learner.config import LearnerConfig
+from learner.types import TrainingGroup, UpdateBatch
+
+
+def row_length(group: TrainingGroup) -> int:
+    """Tokens of the group's packed row. A response's last token predicts nothing and is left out."""
+    return len(group.prompt_ids) + sum(len(response.token_ids) - 1 for response in group.responses)
+
+
+def num_response_tokens(groups: Sequence[TrainingGroup]) -> int:
+    return sum(len(response.token_ids) for group in groups for response in group.responses)
+
+
+def make_update_batches(
+    groups: Sequence[TrainingGroup],
+    config: LearnerConfig,
+    *,
+    learning_rate: float,
+    temperature: float,
+    banned_token_ids: Sequence[int] = (),
+    seed: int = 0,
+) -> list[UpdateBatch]:
+    """One UpdateBatch per rank from the groups of one training step.
+
+    Every epoch deals the groups into `minibatches_per_step` minibatches (an optimizer step each); from the second
+    epoch on in an order drawn from `seed`. Within a minibatch the groups are spread over the ranks by tokens. Raises
+    ValueError on what cannot be trained (no groups, an empty or over-long response, mixed text and image prompts).
+    """
+    _validate(groups, config)
+    rows = [row for group in groups for row in split_long_group(group, config.max_tokens_per_micro_batch)]
+    minibatches: list[list[TrainingGroup]] = []
+    for epoch in range(config.epochs_per_step):
+        order = list(rows)
+        if epoch > 0:
+            random.Random(f"{seed}/{epoch}").shuffle(order)
+        minibatches += _deal(order, config.minibatches_per_step)
+    shares = [spread_over_ranks(minibatch, config.num_ranks) for minibatch in minibatches]
+    num_micro_batches = tuple(
+        max(len(plan_micro_batches(groups_of_rank, config.max_tokens_per_micro_batch)) for groups_of_rank in share)
+        for share in shares
+    )
+    return [
+        UpdateBatch(
+            minibatches=tuple(tuple(share[rank]) for share in shares),
+            num_micro_batches=num_micro_batches,
+            num_response_tokens=tuple(num_response_tokens(minibatch) for minibatch in minibatches),
+            learning_rate=learning_rate,
+            temperature=temperature,
+            banned_token_ids=tuple(sorted(banned_token_ids)),
+        )
+        for rank in range(config.num_ranks)
+    ]
+
+
+def split_long_group(group: TrainingGroup, max_tokens: int) -> list[TrainingGroup]:
+    """The group itself, or several with the same prompt and fewer responses each, none longer than `max_tokens`."""
+    parts: list[TrainingGroup] = []
+    for response in group.responses:
+        if parts:
+            longer = replace(parts[-1], responses=(*parts[-1].responses, response))
+            if row_length(longer) <= max_tokens:
+                parts[-1] = longer
+                continue
+        parts.append(replace(group, responses=(response,)))
+        if row_length(parts[-1]) > max_tokens:
+            raise ValueError(
+                f"query {group.query_id!r}: prompt and one response need {row_length(parts[-1])} tokens, more than "
+                f"learner.max_tokens_per_micro_batch = {max_tokens}; raise it, or lower the image resolution or the "
+                "response limit"
+            )
+    return parts
+
+
+def spread_over_ranks(groups: Sequence[TrainingGroup], num_ranks: int) -> list[list[TrainingGroup]]:
+    """Groups of each rank, longest first to the rank with the fewest tokens. A rank that would stay without a group
+    gets a padding group."""
+    ranks: list[list[TrainingGroup]] = [[] for _ in range(num_ranks)]
+    tokens = [0] * num_ranks
+    for group in sorted(groups, key=row_length, reverse=True):
+        rank = tokens.index(min(tokens))
+        ranks[rank].append(group)
+        tokens[rank] += row_length(group)
+    padding = replace(min(groups, key=lambda group: len(group.prompt_ids)), responses=())
+    return [groups_of_rank or [padding] for groups_of_rank in ranks]
+
+
+def plan_micro_batches(
+    groups: Sequence[TrainingGroup], max_tokens: int, num_micro_batches: int = 0
+) -> list[list[TrainingGroup]]:
+    """Micro-batches of rows of similar length, each within `max_tokens` padded tokens; at least `num_micro_batches`.
+
+    To reach that number the largest micro-batches are halved, and when all hold one row, padding groups are added.
+    """
+    plan: list[list[TrainingGroup]] = []
+    for group in sorted(groups, key=row_length, reverse=True):
+        if plan and (len(plan[-1]) + 1) * row_length(plan[-1][0]) <= max_tokens:
+            plan[-1].append(group)
+        else:
+            plan.append([group])
+    while len(plan) < num_micro_batches:
+        largest = max(range(len(plan)), key=lambda index: (len(plan[index]), -index))
+        rows = plan[largest]
+        if len(rows) == 1:
+            plan.append([replace(min(groups, key=lambda group: len(group.prompt_ids)), responses=())])
+        else:
+            plan[largest : largest + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+    return plan
+
+
+def _deal(groups: Sequence[TrainingGroup], num_minibatches: int) -> list[list[TrainingGroup]]:
+    """Consecutive minibatches whose sizes differ by at most one; fewer when there are fewer groups than minibatches."""
+    count = min(num_minibatches, len(groups))
+    bounds = [len(groups) * index // count for index in range(count + 1)]
+    return [list(groups[start:end]) for start, end in pairwise(bounds)]
+
+
+def _validate(groups: Sequence[TrainingGroup], config: LearnerConfig) -> None:
+    if not groups:
+        raise ValueError("no groups to update from; skip the update when every group is uninformative")
+    for group in groups:
+        if not group.prompt_ids or not group.responses:
+            raise ValueError(f"query {group.query_id!r}: a group needs a prompt and at least one response")
+        for index, response in enumerate(group.responses):
+            if not response.token_ids or len(response.token_ids) != len(response.sampler_logprobs):
+                raise ValueError(
+                    f"query {group.query_id!r}, response {index}: expected as many sampler logprobs as tokens and at "
+                    f"least one, got {len(response.token_ids)} tokens and {len(response.sampler_logprobs)} logprobs"
+                )
+    if config.num_ranks > 1 and len({bool(group.image_keys) for group in groups}) > 1:
+        without = next(group for group in groups if not group.image_keys)
+        raise ValueError(
+            f"query {without.query_id!r} has no image and others have: ranks that skip the vision tower fall out of "
+            "step; train text-only queries with learner.num_ranks = 1 or in runs of their own"
+        )

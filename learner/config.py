@@ -1,0 +1,96 @@
+"""Settings of the learner and the learning-rate schedule; no heavy imports, so that config errors are instant."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+DTYPES = ("float32", "bfloat16")
+LR_SCHEDULES = ("constant", "cosine", "linear")
+
+
+@dataclass
+class LearnerConfig:
+    """How the policy is updated. Raises ValueError with the offending value and the remedy."""
+
+    num_ranks: int = 1  # one actor each; ZeRO shards over them
+    zero_stage: int = 1
+    dtype: str = "float32"  # of the policy; optimizer states are float32 always
+
+    learning_rate: float = 1e-6
+    lr_schedule: str = "constant"
+    warmup_steps: int = 0
+    min_lr_ratio: float = 0.0  # the schedule ends at learning_rate * min_lr_ratio
+    weight_decay: float = 0.0  # matrices only: biases and norms are never decayed
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.95
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    normalize_advantages: bool = True  # divide by the group's standard deviation (GRPO); False is Dr. GRPO
+    epochs_per_step: int = 1
+    minibatches_per_step: int = 1
+
+    max_tokens_per_micro_batch: int = 8192  # padded tokens of the packed rows; a longer group is split over rows
+    freeze_vision: bool = True
+    gradient_checkpointing: bool = False
+    offload_optimizer: bool = False
+    num_threads: int = 1  # of torch, per rank, on CPU
+    pixel_cache_mib: int = 512  # decoded images kept per rank
+    deepspeed: dict[str, Any] = field(default_factory=dict)  # overrides the derived DeepSpeed dictionary key by key
+
+    def __post_init__(self) -> None:
+        at_least_one = (
+            "num_ranks", "epochs_per_step", "minibatches_per_step", "max_tokens_per_micro_batch", "num_threads",
+        )  # fmt: skip
+        for name in at_least_one:
+            _require(getattr(self, name) >= 1, f"learner.{name} must be at least 1, got {getattr(self, name)}")
+        _require(
+            self.zero_stage in (1, 2, 3),
+            f"learner.zero_stage must be 1, 2 or 3, got {self.zero_stage}; with one rank use 1",
+        )
+        _require(self.dtype in DTYPES, f"learner.dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        _require(
+            self.lr_schedule in LR_SCHEDULES,
+            f"learner.lr_schedule must be one of {', '.join(LR_SCHEDULES)}, got {self.lr_schedule!r}",
+        )
+        _require(
+            math.isfinite(self.learning_rate) and self.learning_rate > 0,
+            f"learner.learning_rate must be positive and finite, got {self.learning_rate}",
+        )
+        for name in ("weight_decay", "warmup_steps", "pixel_cache_mib"):
+            _require(getattr(self, name) >= 0, f"learner.{name} must not be negative, got {getattr(self, name)}")
+        for name in ("adam_beta1", "adam_beta2"):
+            _require(0 <= getattr(self, name) < 1, f"learner.{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("adam_epsilon", "max_grad_norm", "clip_high"):
+            _require(getattr(self, name) > 0, f"learner.{name} must be positive, got {getattr(self, name)}")
+        _require(0 <= self.min_lr_ratio <= 1, f"learner.min_lr_ratio must be in [0, 1], got {self.min_lr_ratio}")
+        _require(
+            0 < self.clip_low < 1,
+            f"learner.clip_low must be in (0, 1), got {self.clip_low}: the ratio's lower bound is 1 - clip_low",
+        )
+
+
+def learning_rate_at(config: LearnerConfig, step: int, num_steps: int) -> float:
+    """Learning rate of step `step` (from 0) of `num_steps`: linear warm-up, then the configured schedule.
+
+    Warm-up gives lr * (step + 1) / warmup_steps. After it, with t in [0, 1] the share of the remaining steps done and
+    m = min_lr_ratio: constant lr; linear lr * (1 - (1 - m) t); cosine lr * (m + (1 - m) (1 + cos(pi t)) / 2).
+    """
+    if not 0 <= step < num_steps:
+        raise ValueError(f"step must be in [0, num_steps), got step {step} of {num_steps}")
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    t = (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps)
+    floor = config.min_lr_ratio
+    if config.lr_schedule == "linear":
+        return config.learning_rate * (1 - (1 - floor) * t)
+    if config.lr_schedule == "cosine":
+        return config.learning_rate * (floor + (1 - floor) * (1 + math.cos(math.pi * t)) / 2)
+    return config.learning_rate
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)

@@ -1,0 +1,61 @@
+"""Weights out: one bucket per decoder layer, as safetensors bytes with a digest per tensor."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import deepspeed
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from transformers.core_model_loading import revert_weight_conversion
+
+_LAYER = re.compile(r"^.*?\.(?:layers|blocks)\.\d+\.")
+
+
+def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
+    """Parameters by bucket: one per decoder layer or vision block, one per module tree for the rest. A tied parameter
+    appears once, under its first name."""
+    buckets: dict[str, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in policy.named_parameters():
+        match = _LAYER.match(name)
+        bucket = match.group() if match else ".".join(name.split(".")[:3])
+        buckets.setdefault(bucket, []).append((name, parameter))
+    return buckets
+
+
+def stream_weights(policy: Any, dtype: torch.dtype, *, rank: int) -> Iterator[dict[str, Tensor]]:
+    """CPU copies of the weights bucket by bucket, under the names that save_pretrained writes.
+
+    Collective under ZeRO-3, where one bucket is gathered at a time: every rank must exhaust it. Ranks other than 0
+    get empty dictionaries.
+    """
+    for bucket in parameter_buckets(policy).values():
+        parameters = [parameter for _, parameter in bucket]
+        sharded = any(hasattr(parameter, "ds_id") for parameter in parameters)
+        with deepspeed.zero.GatheredParameters(parameters) if sharded else nullcontext():
+            if rank == 0:
+                copies = {name: parameter.detach().to("cpu", dtype, copy=True) for name, parameter in bucket}
+            else:
+                copies = {}
+        yield revert_weight_conversion(policy, copies) if copies else {}
+
+
+def pack_bucket(tensors: dict[str, Tensor]) -> np.ndarray:
+    """The tensors as one safetensors file in a uint8 array; its metadata maps "sha256:<name>" to the hex digest."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    metadata = {f"sha256:{name}": tensor_digest(tensor) for name, tensor in contiguous.items()}
+    return np.frombuffer(safetensors.torch.save(contiguous, metadata=metadata), dtype=np.uint8)
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """sha256 of the bytes of a contiguous CPU tensor."""
+    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy().data).hexdigest()
+
+
+def gather_weights(policy: Any, dtype: torch.dtype, *, rank: int) -> list[np.ndarray]:
+    """The buckets on rank 0, an empty list on the others. Collective under ZeRO-3."""
+    return [pack_bucket(tensors) for tensors in stream_weights(policy, dtype, rank=rank) if tensors]

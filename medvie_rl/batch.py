@@ -1,0 +1,101 @@
+"""From rollouts and scores to training groups, records and metrics: pure functions of a step's data."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import Any
+
+from learner.advantages import group_advantages, uninformative
+from learner.types import TrainingGroup, TrainingResponse
+from medvie_rl.data.queries import Query
+from rewards.types import AnswerStatus, LeafCounts, Score
+from rollout.types import FinishReason, RolloutGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredGroup:
+    """A query, its n rollouts and their n scores."""
+
+    query: Query
+    group: RolloutGroup
+    scores: tuple[Score, ...]
+
+    @property
+    def rewards(self) -> list[float]:
+        return [score.reward for score in self.scores]
+
+
+def make_training_groups(groups: Sequence[ScoredGroup], *, normalize: bool) -> list[TrainingGroup]:
+    """Groups to learn from, with group-relative advantages. Those whose rewards are all equal teach nothing: dropped."""
+    return [_training_group(group, normalize) for group in groups if not uninformative(group.rewards)]
+
+
+def rollout_records(step: int, groups: Sequence[ScoredGroup]) -> Iterator[dict[str, Any]]:
+    """Every response of a step with its reward and where that came from, for the run's records."""
+    for group in groups:
+        for trace, (rollout, score) in enumerate(zip(group.group.rollouts, group.scores, strict=True)):
+            yield {
+                "step": step,
+                "query": group.query.id,
+                "document": group.query.document.id,
+                "trace": trace,
+                "keys": list(group.query.keys),
+                "reasoning": group.query.reasoning,
+                "response": rollout.text,
+                "num_tokens": len(rollout.token_ids),
+                "finish_reason": rollout.finish_reason.value,
+                "weight_version": rollout.weight_version,
+                "reward": score.reward,
+                "components": dict(score.components),
+                "precision": score.precision,
+                "recall": score.recall,
+                "status": score.status.value,
+                "detail": score.detail,
+                "outcomes": [[leaf.key, leaf.outcome.value] for leaf in score.leaves],
+            }
+
+
+def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[str, float]:
+    """Metrics of a step's rollouts and rewards, before anything is dropped; precision and recall are micro-averages."""
+    scores = [score for group in groups for score in group.scores]
+    rollouts = [rollout for group in groups for rollout in group.group.rollouts]
+    counts = sum((score.counts for score in scores), LeafCounts())
+    precision = counts.correct / counts.predicted if counts.predicted else 0.0
+    recall = counts.correct / counts.true if counts.true else 0.0
+    statuses = Counter(score.status for score in scores)
+    metrics = {
+        "reward/mean": fmean(score.reward for score in scores),
+        "reward/std_in_group": fmean(pstdev(group.rewards) for group in groups),
+        "reward/best_of_group": fmean(max(group.rewards) for group in groups),
+        "reward/precision": precision,
+        "reward/recall": recall,
+        "reward/f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        "reward/valid_json": statuses[AnswerStatus.OK] / len(scores),
+        "reward/hallucinated_per_response": counts.hallucinated / len(scores),
+        "reward/omitted_per_response": counts.omitted / len(scores),
+        "reward/convention_per_response": counts.convention / len(scores),
+        "reward/misread_per_response": counts.misread / len(scores),
+        "rollout/tokens_mean": fmean(len(rollout.token_ids) for rollout in rollouts),
+        "rollout/tokens_total": float(sum(len(rollout.token_ids) for rollout in rollouts)),
+        "rollout/truncated": fmean(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
+        "rollout/staleness": fmean(weight_version - rollout.weight_version for rollout in rollouts),
+        "rollout/uninformative_groups": fmean(uninformative(group.rewards) for group in groups),
+    }
+    for name in sorted({name for score in scores for name in score.components}):
+        metrics[f"reward/component_{name}"] = fmean(score.components.get(name, 0.0) for score in scores)
+    return metrics
+
+
+def _training_group(group: ScoredGroup, normalize: bool) -> TrainingGroup:
+    advantages = group_advantages(group.rewards, normalize=normalize)
+    responses = tuple(
+        TrainingResponse(token_ids=rollout.token_ids, sampler_logprobs=rollout.logprobs, advantage=advantage)
+        for rollout, advantage in zip(group.group.rollouts, advantages, strict=True)
+    )
+    return TrainingGroup(
+        query_id=group.query.id,
+        prompt_ids=group.group.prompt_ids,
+        image_keys=group.query.document.image_keys,
+        responses=responses,
+    )

@@ -1,0 +1,186 @@
+"""The `medvie` command. Heavy imports happen inside the commands, so that help and configuration errors are instant."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from medvie_rl.errors import UserError
+
+_EPILOG = """examples:
+  medvie train --config conf/local.yaml                      train the embedded nano policy on this machine
+  medvie train --config conf/local.yaml num_steps=20 seed=2  the same with other settings
+  medvie train --config conf/qwen2_5_vl_7b.yaml --dry-run    check a configuration and print its plan
+  medvie train --resume runs/RUN                             go on with a run that was stopped
+  medvie data import FOLDER --schema conf/schemas/visit_slip.yaml --out data/visits
+  medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml slip.png
+
+exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or data, 3 done but some files were rejected,
+130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (ClusterError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="medvie",
+        description="Teach a vision-language model to turn images of medical documents into JSON, by reinforcement "
+        "learning with verifiable precision/recall rewards.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_extract(commands)
+    _add_data(commands)
+    _add_nano(commands)
+    return parser
+
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser("train", help="train a policy, or go on with a run that was stopped")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, metavar="FILE", help="a configuration file, e.g. conf/local.yaml")
+    source.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with this run from its newest checkpoint")
+    train.add_argument("--dry-run", action="store_true", help="check everything, print the plan, start nothing")
+    train.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. learner.learning_rate=1e-5")
+    train.set_defaults(command=_train)
+
+
+def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    extract = commands.add_parser("extract", help="turn images into JSON with a policy, one object a line")
+    extract.add_argument("--policy", type=Path, required=True, help="policy folder, e.g. runs/RUN/best")
+    extract.add_argument("--schema", type=Path, required=True, help="what to extract, e.g. conf/schemas/visit_slip.yaml")
+    extract.add_argument("--prompt", type=Path, help="prompt template (default: the one the policy was trained with)")
+    extract.add_argument(
+        "--reasoning", action=argparse.BooleanOptionalAction, help="reason before answering (default: as trained)"
+    )
+    extract.add_argument("--out", type=Path, help="JSONL file to write (default: standard output)")
+    extract.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    extract.add_argument("--set", nargs="*", default=[], metavar="key=value", help="engine settings, e.g. dtype=bfloat16")
+    extract.set_defaults(command=_extract)
+
+
+def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    data = commands.add_parser("data", help="bring documents in, or draw synthetic ones")
+    kinds = data.add_subparsers(required=True, metavar="COMMAND")
+    importing = kinds.add_parser("import", help="a folder of images beside annotations.jsonl becomes a dataset")
+    importing.add_argument("source", type=Path, help="the folder, or the JSONL file in it")
+    importing.add_argument("--schema", type=Path, required=True)
+    importing.add_argument("--out", type=Path, required=True, help="dataset folder to make")
+    importing.add_argument("--shares", default="0.6,0.2,0.2", help="train,validation,test where lines name no split")
+    importing.add_argument("--seed", type=int, default=0)
+    importing.set_defaults(command=_import)
+    synth = kinds.add_parser("synth", help="draw small synthetic medical slips with exact annotations")
+    synth.add_argument("--out", type=Path, required=True, help="dataset folder to make")
+    synth.add_argument("--num", default="100,80,300", help="how many for train,validation,test")
+    synth.add_argument("--seed", type=int, default=0)
+    synth.add_argument("--preview", type=Path, help="also draw a contact sheet of the first documents here (PNG)")
+    synth.set_defaults(command=_synth)
+
+
+def _add_nano(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    nano = commands.add_parser("nano", help="the embedded nano policy: how it was made")
+    kinds = nano.add_subparsers(required=True, metavar="COMMAND")
+    build = kinds.add_parser("build", help="make the nano policy from nothing, seeded, in minutes")
+    build.add_argument("--out", type=Path, required=True, help="policy folder to make")
+    build.add_argument("--seed", type=int, default=0)
+    build.set_defaults(command=_nano_build)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from medvie_rl.config import load_config
+
+    if options.resume and options.overrides:
+        raise UserError("a resumed run keeps its settings; overrides go with --config")
+    path = options.resume / "config.yaml" if options.resume else options.config
+    if options.resume and not path.is_file():
+        raise UserError(f"{options.resume}: not a run directory (it has no config.yaml)")
+    config = load_config(path, options.overrides)
+    if options.dry_run:
+        from medvie_rl.plan import describe_plan
+
+        print(describe_plan(config))
+        return 0
+    from medvie_rl.train import train
+
+    train(config, resume=options.resume)
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from medvie_rl.extract import extract
+
+    return extract(
+        policy=options.policy,
+        schema_path=options.schema,
+        prompt_path=options.prompt,
+        images=options.images,
+        reasoning=options.reasoning,
+        out=options.out,
+        settings=options.set,
+    )
+
+
+def _import(options: argparse.Namespace) -> int:
+    from medvie_rl.data.importing import import_folder
+    from rewards.schema import load_schema
+
+    try:
+        schema = load_schema(options.schema)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    shares = _numbers("--shares", options.shares)
+    report = import_folder(options.source, schema, options.out, shares=shares, seed=options.seed)
+    for name, num in report.imported.items():
+        print(f"{name:<12}{num} documents")
+    for key, num in sorted(report.ignored_keys.items()):
+        print(f"not in the schema, left out: {key} ({num} documents)")
+    for line in report.rejected:
+        print(f"rejected: {line}", file=sys.stderr)
+    print(f"dataset: {options.out}")
+    return 3 if report.rejected else 0
+
+
+def _synth(options: argparse.Namespace) -> int:
+    from medvie_rl.data.slips import write_slips
+
+    nums = {name: int(num) for name, num in _numbers("--num", options.num).items()}
+    write_slips(options.out, nums, seed=options.seed, preview=options.preview)
+    print(f"dataset: {options.out} ({', '.join(f'{name} {num}' for name, num in nums.items())})")
+    return 0
+
+
+def _nano_build(options: argparse.Namespace) -> int:
+    from medvie_rl.nano.build import build_nano
+
+    build_nano(options.out, seed=options.seed)
+    return 0
+
+
+def _numbers(option: str, text: str) -> dict[str, float]:
+    names = ("train", "validation", "test")
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != len(names) or min(values) < 0 or sum(values) <= 0:
+        raise UserError(f"{option}: expected three numbers for train,validation,test, e.g. 0.6,0.2,0.2, got {text!r}")
+    return dict(zip(names, values, strict=True))

@@ -1,0 +1,187 @@
+"""The configuration of a run: dataclasses, read from a YAML file of `conf/` and `key=value` overrides.
+
+Unknown keys, wrong types and combinations that cannot work are errors when the configuration is read, before anything
+starts. Each worker is handed its own part only.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cluster.config import ClusterConfig
+from learner.config import LearnerConfig
+from medvie_rl.data.queries import QueryConfig
+from medvie_rl.errors import ConfigError
+from rewards.reward import RewardConfig
+from rollout.config import RolloutConfig
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Which documents a run uses."""
+
+    path: str = ""  # a dataset folder (see medvie_rl/data/store.py)
+    train_split: str = "train"
+    validation_split: str = "validation"  # chooses the best checkpoint
+    test_split: str = "test"  # scored before and after, never used to choose anything
+    num_train: int = 0  # the first so many documents of the split, 0 = all
+    num_validation: int = 0
+    num_test: int = 0
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    """How held-out documents are scored: every key of the schema is asked for, answers are greedy."""
+
+    every: int = 10  # steps between scores of the validation split, 0 = only the end
+    reasoning: bool = True  # ask for reasoning before the JSON
+    bootstrap_samples: int = 2000  # for the 95% intervals, over documents
+
+
+@dataclass(kw_only=True)
+class CheckpointConfig:
+    """When the state of a run is saved, and how many of these are kept (the best policy is kept besides)."""
+
+    every: int = 10  # steps, 0 = only at the end
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(f"checkpoint.keep: at least 1 is needed to resume from, got {self.keep}")
+
+
+@dataclass(kw_only=True)
+class WandbConfig:
+    """Weights & Biases. Offline keeps everything on this machine until you run `wandb sync`."""
+
+    mode: str = "offline"  # offline | online | disabled
+    project: str = "medvie-rl"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("offline", "online", "disabled"):
+            raise ValueError(f"wandb.mode: expected offline, online or disabled, got {self.mode!r}")
+
+
+@dataclass(kw_only=True)
+class Config:
+    """Everything a run depends on."""
+
+    name: str = "run"
+    seed: int = 1
+    model: str = ""  # folder (or hub name, where downloads are allowed) of the policy to start from
+    allow_downloads: bool = False  # let Hugging Face libraries fetch a model by its hub name
+    prompt: str = "conf/prompts/qwen2_5_vl.yaml"
+    schemas: str = "conf/schemas"  # folder of schema files
+    output_dir: str = "runs"
+    num_steps: int = 100
+    queries_per_step: int = 12
+    num_traces: int = 8  # responses sampled for each query
+    data: DataConfig = field(default_factory=DataConfig)
+    queries: QueryConfig = field(default_factory=QueryConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "queries_per_step"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not self.model:
+            raise ValueError("model: name the folder of the policy to start from, e.g. medvie_rl/nano/policy")
+        if not self.data.path:
+            raise ValueError("data.path: name a dataset folder; `medvie data import` or `medvie data synth` makes one")
+        if self.num_traces < 2:
+            raise ValueError(
+                f"num_traces: advantages compare the traces of a query with each other, so at least 2 are needed, got "
+                f"{self.num_traces}"
+            )
+        minibatches = self.learner.minibatches_per_step
+        if minibatches > self.queries_per_step:
+            raise ValueError(
+                f"learner.minibatches_per_step: {minibatches} minibatches cannot be made of {self.queries_per_step} "
+                "groups; lower it or raise queries_per_step"
+            )
+        _check_modes(self.queries.reasoning_fraction, self.evaluation.reasoning)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `key=value` overrides; raises ConfigError for anything that cannot be used."""
+    if not path.is_file():
+        known = ", ".join(sorted(str(file) for file in Path("conf").glob("*.yaml")))
+        raise ConfigError(f"{path}: no such configuration file; here are: {known or 'none in conf/'}")
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"override '{override}': expected key=value, e.g. num_steps=50")
+    try:
+        from_file = OmegaConf.load(path)
+        from_overrides = OmegaConf.from_dotlist(list(overrides))
+    except Exception as error:  # YAML errors come in several unrelated classes
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
+    _check_keys(str(path), from_file)
+    _check_keys("override", from_overrides)
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), from_file, from_overrides)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise ConfigError(f"{path}: {where}{str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    assert isinstance(config, Config)
+    return config
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration, defaults included."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _check_keys(source: str, content: Any) -> None:
+    plain = OmegaConf.to_container(content)
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{source}: expected keys with values, got {type(plain).__name__}")
+    for key in _unknown_keys(plain, Config, ""):
+        known = list(_all_keys(Config, ""))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        near = near or difflib.get_close_matches(key.split(".")[-1], [k.split(".")[-1] for k in known], n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ConfigError(f"{source}: unknown key '{key}'{hint}")
+
+
+def _unknown_keys(content: Mapping[Any, Any], config_class: type, prefix: str) -> Iterator[str]:
+    known = {item.name: item.type for item in fields(config_class)}
+    for key, value in content.items():
+        inner = known.get(str(key))
+        if inner is None:
+            yield f"{prefix}{key}"
+        elif isinstance(inner, type) and is_dataclass(inner) and isinstance(value, dict):
+            yield from _unknown_keys(value, inner, f"{prefix}{key}.")
+
+
+def _all_keys(config_class: type, prefix: str) -> Iterator[str]:
+    for item in fields(config_class):
+        yield f"{prefix}{item.name}"
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            yield from _all_keys(item.type, f"{prefix}{item.name}.")
+
+
+def _check_modes(reasoning_fraction: float, evaluation_reasoning: bool) -> None:
+    if evaluation_reasoning and reasoning_fraction == 0:
+        raise ValueError(
+            "evaluation.reasoning: evaluating with reasoning a policy that is trained on direct answers only; set "
+            "evaluation.reasoning=false, or queries.reasoning_fraction above 0"
+        )
+    if not evaluation_reasoning and reasoning_fraction == 1:
+        raise ValueError(
+            "evaluation.reasoning: evaluating direct answers of a policy that is trained on reasoning only; set "
+            "evaluation.reasoning=true, or queries.reasoning_fraction below 1"
+        )

@@ -1,0 +1,105 @@
+"""Everything a run reads before it starts, checked: schemas, prompt template, documents, annotations, images."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvie_rl.config import Config
+from medvie_rl.data.prompts import PromptTemplate, load_prompt_template
+from medvie_rl.data.store import Document, Split, describe_image, open_split
+from medvie_rl.errors import ConfigError
+from rewards.schema import Schema, load_schema
+
+_MAX_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """The documents of a run by split, with the schemas they follow. Images are read when asked for."""
+
+    schemas: Mapping[str, Schema]
+    template: PromptTemplate
+    train: tuple[Document, ...]
+    validation: tuple[Document, ...]
+    test: tuple[Document, ...]
+    splits: tuple[Split, ...]
+
+    def images(self, document: Document) -> dict[str, bytes]:
+        """The encoded images of a document's pages by their sha256."""
+        for split in self.splits:
+            if document.id in split:
+                return split.images(document)
+        raise KeyError(f"document '{document.id}' belongs to no split of this run")
+
+
+def load_run_data(config: Config) -> RunData:
+    """Read and check what a run needs; raises ConfigError listing every document that cannot be used, and why."""
+    folder = Path(config.data.path)
+    names = (config.data.train_split, config.data.validation_split, config.data.test_split)
+    limits = (config.data.num_train, config.data.num_validation, config.data.num_test)
+    try:
+        schemas = load_schemas(Path(config.schemas))
+        template = load_prompt_template(Path(config.prompt))
+        splits = [open_split(folder, name) for name in names]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    chosen = [tuple(split.documents[: limit or None]) for split, limit in zip(splits, limits, strict=True)]
+    problems = [
+        f"{split.path}: {problem}"
+        for split, documents in zip(splits, chosen, strict=True)
+        for problem in document_problems(split, documents, schemas)
+    ]
+    problems += _shared_documents(dict(zip(names, chosen, strict=True)))
+    if problems:
+        more = f"\n  ... and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
+        shown = "\n  ".join(problems[:_MAX_SHOWN])
+        raise ConfigError(f"{len(problems)} problems in the dataset {folder}:\n  {shown}{more}")
+    return RunData(
+        schemas=schemas,
+        template=template,
+        train=chosen[0],
+        validation=chosen[1],
+        test=chosen[2],
+        splits=tuple(splits),
+    )
+
+
+def load_schemas(folder: Path) -> dict[str, Schema]:
+    """All schema files of a folder by name; raises ValueError naming the file that is wrong."""
+    if not folder.is_dir():
+        raise ValueError(f"schemas: {folder} is no folder; the schemas shipped are in conf/schemas")
+    schemas = [load_schema(path) for path in sorted(folder.glob("*.yaml"))]
+    return {schema.name: schema for schema in schemas}
+
+
+def document_problems(split: Split, documents: Iterable[Document], schemas: Mapping[str, Schema]) -> list[str]:
+    """What is wrong with documents: an unknown schema, an annotation that does not fit, an image that is damaged."""
+    problems = []
+    for document in documents:
+        schema = schemas.get(document.schema)
+        if schema is None:
+            problems.append(f"document '{document.id}': unknown schema '{document.schema}'; known: {sorted(schemas)}")
+            continue
+        problems += [f"document '{document.id}': {line}" for line in schema.validate_annotation(document.annotation)]
+        try:
+            for content in split.images(document).values():
+                describe_image(content)
+        except ValueError as error:
+            problems.append(f"document '{document.id}': {error}")
+    return problems
+
+
+def _shared_documents(splits: Mapping[str, tuple[Document, ...]]) -> list[str]:
+    """Images that stand in two splits would make held-out scores a lie."""
+    owner: dict[str, tuple[str, str]] = {}
+    problems = []
+    for name, documents in splits.items():
+        for document in documents:
+            for key in document.image_keys:
+                other = owner.setdefault(key, (name, document.id))
+                if other[0] != name:
+                    problems.append(
+                        f"document '{document.id}' of split '{name}' shows the same image as '{other[1]}' of split "
+                        f"'{other[0]}'; remove one of them"
+                    )
+    return problems

@@ -1,0 +1,183 @@
+"""Builds the nano policy from nothing: `python -m medvie_rl.nano.build --out DIR` repeats the recipe of the shipped weights.
+
+Stages: name the characters of image cells; read strips of one line, then of two; answer queries about whole slips in mixed
+conventions (see `corpus`). AdamW, one cosine over each stage. Everything is seeded; the length is counted in steps.
+"""
+
+import argparse
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medvie_rl.data.prompts import PromptTemplate, load_prompt_template
+from medvie_rl.data.synthetic import draw_slips
+from medvie_rl.data.vocabulary import SEEN, WORD_LISTS, pseudo_word
+from medvie_rl.nano.batches import BatchMaker, Stage
+from medvie_rl.nano.corpus import Mixture, draw_behaviour, draw_keys, write_response
+from medvie_rl.nano.model import build_policy, build_processor, save_policy
+from medvie_rl.nano.tokenizer import train_tokenizer
+from medvie_rl.nano.training import Trainee
+from rewards.schema import Schema, load_schema
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+SLIP_SCHEMAS = ("prescription_slip", "laboratory_slip", "visit_slip", "vaccination_slip")
+_TOKENIZER_SLIPS = 4000
+_TOKENIZER_SEED = 1  # its slips are others than those of the batches
+_LOG_EVERY = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One stage of the recipe: `steps` batches, the learning rate falling from `rate` to `last_rate` along a cosine."""
+
+    name: str
+    steps: int
+    rate: float
+    last_rate: float
+    stage: Stage
+    vision_only: bool = False
+    warmup: int = 20
+    guide: float = 0.5  # weights of the two helpers' losses
+    characters: float = 0.5
+
+
+RECIPE = (
+    Part(
+        name="see", steps=300, rate=1.5e-3, last_rate=1e-3, vision_only=True, stage=Stage(images=32, queries=1, lines=3)
+    ),
+    Part(
+        name="strips-1",
+        steps=250,
+        rate=1e-3,
+        last_rate=1e-3,
+        stage=Stage(images=24, queries=1, lines=1, whole_schema=0.0),
+    ),
+    Part(
+        name="strips-2",
+        steps=250,
+        rate=1e-3,
+        last_rate=1e-3,
+        stage=Stage(images=24, queries=1, lines=2, whole_schema=0.0),
+    ),
+    Part(name="slips", steps=1600, rate=1e-3, last_rate=5e-5, stage=Stage(images=8, queries=3)),
+)
+
+
+def build_nano(
+    out: Path, *, seed: int = 0, recipe: Sequence[Part] = RECIPE, work: Path | None = None, after: str = ""
+) -> None:
+    """Train and write the policy. `work` keeps a checkpoint of every stage; `after` continues behind one of them."""
+    torch.set_num_threads(1)
+    schemas, template = load_slip_schemas(), load_prompt_template(CONF / "prompts" / "nano.yaml")
+    tokenizer = train_tokenizer(list(_tokenizer_texts(schemas, template)))
+    processor = build_processor(tokenizer)
+    trainee = Trainee(build_policy(tokenizer, seed))
+    first = 0
+    if after:
+        first = [part.name for part in recipe].index(after) + 1
+        trainee.load_state_dict(torch.load(_checkpoint(work, after), weights_only=True))
+    for index, part in enumerate(recipe[first:], start=first):
+        maker = BatchMaker(processor, schemas, template, seed=1000 * (seed + 1) + index)
+        train_part(trainee, maker, part, log=lambda line: print(line, flush=True))
+        if work is not None:
+            work.mkdir(parents=True, exist_ok=True)
+            torch.save(trainee.state_dict(), _checkpoint(work, part.name))
+    save_policy(trainee.policy, processor, out, dtype=torch.bfloat16)
+
+
+def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable[[str], None]) -> None:
+    """Run one stage; raises FloatingPointError when the loss is not finite."""
+    optimizer = torch.optim.AdamW(trainee.parameters(), lr=part.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(part, step) / part.rate)
+    started, sums = time.monotonic(), torch.zeros(3)
+    for step in range(1, part.steps + 1):
+        batch = maker.draw(part.stage)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_fast_bfloat16()):
+            if part.vision_only:
+                characters = trainee.character_loss(trainee.see(batch.patches), batch.characters)
+                losses = (characters.new_zeros(()), characters.new_zeros(()), characters)
+                loss = characters
+            else:
+                all_losses = trainee(batch)
+                losses = (all_losses.answer, all_losses.guide, all_losses.characters)
+                loss = losses[0] + part.guide * losses[1] + part.characters * losses[2]
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"nano: the loss of stage '{part.name}' is {loss.item()} at step {step}")
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        sums += torch.stack([value.detach().float() for value in losses])
+        if step % _LOG_EVERY == 0 or step == part.steps:
+            answer, guide, characters_mean = (sums / ((step - 1) % _LOG_EVERY + 1)).tolist()
+            log(
+                f"{part.name} {step}/{part.steps} answer {answer:.3f} guide {guide:.3f} "
+                f"characters {characters_mean:.3f} {time.monotonic() - started:.0f} s"
+            )
+            sums.zero_()
+
+
+def load_slip_schemas() -> dict[str, Schema]:
+    """The schemas of the synthetic slips by name."""
+    return {name: load_schema(CONF / "schemas" / f"{name}.yaml") for name in SLIP_SCHEMAS}
+
+
+def _rate(part: Part, step: int) -> float:
+    if step < part.warmup:
+        return part.rate * (step + 1) / part.warmup
+    done = (step - part.warmup) / max(part.steps - part.warmup, 1)
+    return part.last_rate + (part.rate - part.last_rate) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _tokenizer_texts(schemas: Mapping[str, Schema], template: PromptTemplate) -> Iterator[str]:
+    """Prompts and responses with made-up words in place of listed ones: tokens are syllables, not known names."""
+    rng = random.Random("nano tokenizer")
+    listed = {word.lower() for words in WORD_LISTS.values() for entry in words.parts[SEEN] for word in entry.split()}
+
+    def disguise(match: re.Match[str]) -> str:
+        word = match[0]
+        if word.lower() not in listed:
+            return word
+        return pseudo_word(rng).upper() if word.isupper() else pseudo_word(rng)
+
+    for slip in draw_slips("pretrain", _TOKENIZER_SLIPS, seed=_TOKENIZER_SEED):
+        schema = schemas[slip.schema]
+        keys = draw_keys(schema, slip, rng, whole=0.35)
+        reasoning = rng.random() < 0.6
+        response = write_response(slip, keys, draw_behaviour(Mixture(), rng), rng, reasoning=reasoning).text
+        response = response.replace("<think>", "").replace("</think>", " ")
+        yield f"user\n{template.user_text(schema, keys, reasoning=reasoning)}\nassistant\n"
+        yield re.sub(r"[^\W\d_]+", disguise, response)
+
+
+def _has_fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices natively; elsewhere float32 is faster."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _checkpoint(work: Path | None, name: str) -> Path:
+    if work is None:
+        raise ValueError(f"continuing after stage '{name}' needs the work folder that holds its checkpoint")
+    return work / f"{name}.pt"
+
+
+def main() -> None:
+    """Command line of the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the finished policy")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, help="folder for a checkpoint of every stage")
+    parser.add_argument("--after", default="", help="continue after this stage, from its checkpoint in --work")
+    arguments = parser.parse_args()
+    build_nano(arguments.out, seed=arguments.seed, work=arguments.work, after=arguments.after)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Seconds by phase of a step."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """`with watch("generate"): ...` adds to that phase; `metrics()` gives all phases and the whole since the start."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - started
+
+    def metrics(self) -> dict[str, float]:
+        """`time/PHASE` for every phase, and `time/step`."""
+        total = time.monotonic() - self._started
+        return {f"time/{phase}": seconds for phase, seconds in self._seconds.items()} | {"time/step": total}

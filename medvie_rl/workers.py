@@ -1,0 +1,259 @@
+"""The actors of a run and what the loop asks of them: generate, score, update, sync, save."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import AutoProcessor
+
+from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.session import connect
+from learner.batching import make_update_batches
+from learner.config import LearnerConfig
+from learner.types import TrainingGroup, UpdateStats
+from learner.worker import LearnerWorker
+from medvie_rl.config import Config
+from medvie_rl.data.load import RunData
+from medvie_rl.data.prompts import render_chat
+from medvie_rl.data.queries import Query, stable_hash
+from medvie_rl.errors import ConfigError
+from rewards.types import Score, ScoreRequest
+from rewards.worker import RewardWorker
+from rollout.config import worker_environment
+from rollout.prompts import num_prompt_tokens
+from rollout.types import FinishReason, GenerationRequest, RolloutGroup, WeightReceipt
+from rollout.worker import RolloutWorker
+
+T = TypeVar("T")
+
+
+@contextmanager
+def start_workers(
+    config: Config, data: RunData, status: Callable[[str], None], *, learner: bool = True
+) -> Iterator["Workers"]:
+    """Ray, and on it rollout workers, the reward actor and (to train) learner ranks, for the time of the context."""
+    environment = run_environment(config)
+    os.environ.update(environment)  # the driver reads the processor of the policy, too
+    cluster = config.cluster
+    num_cpus = cluster.reward_cpus + config.rollout.num_workers * cluster.rollout_cpus
+    num_cpus += config.learner.num_ranks * cluster.learner_cpus if learner else 0
+    status("starting Ray")
+    with connect(cluster, num_cpus=num_cpus, environment=environment):
+        status("starting rollout engines, reward actor and learner (about half a minute)")
+        workers = Workers(config, data, learner=learner)
+        try:
+            yield workers
+        finally:
+            workers.close()
+
+
+def run_environment(config: Config) -> dict[str, str]:
+    """Variables that every process of a run gets: no downloads unless allowed, nothing reported anywhere."""
+    offline = "0" if config.allow_downloads else "1"
+    return {
+        "HF_HUB_OFFLINE": offline,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+class Workers:
+    """Handles to the actors. Each verb blocks until all actors concerned are done."""
+
+    def __init__(self, config: Config, data: RunData, *, learner: bool) -> None:
+        self._config = config
+        self._data = data
+        self._known_images: dict[Any, set[str]] = {}
+        self._processor = AutoProcessor.from_pretrained(config.model)
+        self._rollouts = self._start_rollouts()
+        self._rewards = self._start_rewards()
+        self._learners = self._start_learners() if learner else None
+        self._check_all_prompts()
+        ready = [actor.get_banned_token_ids.remote() for actor in self._rollouts.actors]
+        self.banned_token_ids: tuple[int, ...] = wait_for(ready, "rollout engines to start")[0]
+
+    def close(self) -> None:
+        """End all actors."""
+        for group in (self._rollouts, self._rewards, self._learners):
+            if group is not None:
+                group.close()
+
+    # --- generate and score ------------------------------------------------------------------------------------------
+
+    def generate(self, queries: Sequence[Query], *, step: int, greedy: bool = False) -> list[RolloutGroup]:
+        """Sample `num_traces` responses for every query, or one greedy answer each, in the order of the queries.
+
+        Queries go to workers statically, in contiguous shares; seeds are a hash of (seed, step, query).
+        """
+        requests = [self._request(query, step=step, greedy=greedy) for query in queries]
+        shares = _split(list(zip(queries, requests, strict=True)), len(self._rollouts.actors))
+        pending = []
+        for actor, share in zip(self._rollouts.actors, shares, strict=True):
+            self._send_images(actor, [query for query, _ in share])
+            pending.append(actor.generate.remote([request for _, request in share]))
+        return list(chain.from_iterable(wait_for(pending, "rollouts")))
+
+    def score(self, queries: Sequence[Query], groups: Sequence[RolloutGroup]) -> list[tuple[Score, ...]]:
+        """The scores of every group's rollouts, by the reward actor."""
+        requests = [
+            ScoreRequest(
+                query_id=query.id,
+                document_id=query.document.id,
+                schema=query.document.schema,
+                asked=query.keys,
+                truth=query.document.annotation,
+                response=rollout.text,
+                reasoning=query.reasoning,
+                truncated=rollout.finish_reason is FinishReason.LENGTH,
+            )
+            for query, group in zip(queries, groups, strict=True)
+            for rollout in group.rollouts
+        ]
+        scores = iter(wait_for([self._rewards.actors[0].score.remote(requests)], "rewards")[0])
+        return [tuple(next(scores) for _ in group.rollouts) for group in groups]
+
+    # --- learn -------------------------------------------------------------------------------------------------------
+
+    def update(
+        self, queries: Sequence[Query], groups: Sequence[TrainingGroup], *, learning_rate: float, step: int
+    ) -> UpdateStats:
+        """One update of the policy by all learner ranks."""
+        batches = make_update_batches(
+            groups,
+            self._config.learner,
+            learning_rate=learning_rate,
+            temperature=self._config.rollout.temperature,
+            banned_token_ids=self.banned_token_ids,
+            seed=stable_hash("minibatches", self._config.seed, step),
+        )
+        actors = self._learner_actors
+        for actor in actors:
+            self._send_images(actor, queries)
+        pending = [actor.update.remote(batch) for actor, batch in zip(actors, batches, strict=True)]
+        stats: list[UpdateStats] = wait_for(pending, "the update")
+        return stats[0]
+
+    def sync_weights(self, version: int) -> WeightReceipt:
+        """Bring the learner's weights into every engine; they go into Ray's object store once."""
+        gathered = [actor.gather_weights.remote(self._config.rollout.dtype) for actor in self._learner_actors]
+        wait_for(gathered[1:], "learner ranks to gather weights")
+        pending = [actor.update_weights.remote(gathered[0], version) for actor in self._rollouts.actors]
+        receipts: list[WeightReceipt] = wait_for(pending, "engines to load weights")
+        return receipts[0]
+
+    def load_weights(self, policy: Path, *, version: int) -> None:
+        """Bring the weights of an exported policy into every engine, in place of the learner's."""
+        buckets = self._learner_actors[0].read_exported.remote(policy.absolute(), self._config.rollout.dtype)
+        wait_for([actor.update_weights.remote(buckets, version) for actor in self._rollouts.actors], "weights to load")
+
+    def save(self, folder: Path) -> None:
+        """Write the learner's state, every rank its part, into a folder that all nodes see."""
+        pending = [actor.save.remote(folder.absolute(), {}) for actor in self._learner_actors]
+        wait_for(pending, "the checkpoint")
+
+    def load(self, folder: Path) -> None:
+        """Restore the learner's state."""
+        wait_for([actor.load.remote(folder.absolute()) for actor in self._learner_actors], "the checkpoint")
+
+    def export(self, folder: Path) -> None:
+        """Write the policy in Hugging Face format, with tokenizer and processor."""
+        wait_for([actor.export.remote(folder.absolute()) for actor in self._learner_actors], "the policy's export")
+
+    # --- starting ----------------------------------------------------------------------------------------------------
+
+    def _start_rollouts(self) -> ActorGroup:
+        config, cluster = self._config.rollout, self._config.cluster
+        bundle = Bundle(cpus=cluster.rollout_cpus, gpus=cluster.rollout_gpus)
+        group = ActorGroup([bundle] * config.num_workers, timeout_seconds=cluster.resource_timeout_seconds)
+        arguments = [(config, self._config.model)] * config.num_workers
+        group.start(RolloutWorker, arguments, worker_environment(config))
+        return group
+
+    def _start_rewards(self) -> ActorGroup:
+        cluster = self._config.cluster
+        group = ActorGroup([Bundle(cpus=cluster.reward_cpus)], timeout_seconds=cluster.resource_timeout_seconds)
+        group.start(RewardWorker, [(self._config.reward, self._data.schemas)], {})
+        return group
+
+    def _start_learners(self) -> ActorGroup:
+        config, cluster = self._config.learner, self._config.cluster
+        bundle = Bundle(cpus=cluster.learner_cpus, gpus=cluster.learner_gpus)
+        group = ActorGroup([bundle] * config.num_ranks, timeout_seconds=cluster.resource_timeout_seconds)
+        address, port = group.meeting_point(cluster.learner_port)
+        arguments = [
+            (config, self._config.model, rank, config.num_ranks, address, port) for rank in range(config.num_ranks)
+        ]
+        group.start(LearnerWorker, arguments, learner_environment(config))
+        return group
+
+    @property
+    def _learner_actors(self) -> list[Any]:
+        if self._learners is None:
+            raise RuntimeError("this run was started without a learner")
+        return self._learners.actors
+
+    # --- prompts and images ------------------------------------------------------------------------------------------
+
+    def _request(self, query: Query, *, step: int, greedy: bool) -> GenerationRequest:
+        schema = self._data.schemas[query.document.schema]
+        text = self._data.template.user_text(schema, query.keys, reasoning=query.reasoning)
+        return GenerationRequest(
+            query_id=query.id,
+            prompt=render_chat(self._processor, text, num_images=len(query.document.image_keys)),
+            image_keys=query.document.image_keys,
+            num_traces=1 if greedy else self._config.num_traces,
+            seed=stable_hash("rollout", self._config.seed, step, query.id),
+            greedy=greedy,
+        )
+
+    def _send_images(self, actor: Any, queries: Sequence[Query]) -> None:
+        """Send what the actor has not got: a document's images travel to an actor once."""
+        known = self._known_images.setdefault(actor, set())
+        images: dict[str, bytes] = {}
+        for query in queries:
+            if not known.issuperset(query.document.image_keys):
+                images |= self._data.images(query.document)
+        if images:
+            wait_for([actor.add_images.remote(images)], "images to arrive")
+            known.update(images)
+
+    def _check_all_prompts(self) -> None:
+        """Refuse a document whose prompt would not fit before anything is sampled: prompts are never truncated."""
+        limit = self._config.rollout.max_model_len - self._config.rollout.max_response_tokens
+        too_long = []
+        for document in chain(self._data.train, self._data.validation, self._data.test):
+            schema = self._data.schemas[document.schema]
+            text = self._data.template.user_text(schema, schema.keys, reasoning=True)
+            prompt = render_chat(self._processor, text, num_images=len(document.image_keys))
+            sizes = [(height, width) for width, height in document.image_sizes]
+            num_tokens = num_prompt_tokens(self._processor, prompt, sizes)
+            if num_tokens > limit:
+                too_long.append(f"document '{document.id}' ({num_tokens} tokens)")
+        if too_long:
+            raise ConfigError(
+                f"{len(too_long)} prompts are longer than the {limit} tokens that rollout.max_model_len minus "
+                f"rollout.max_response_tokens leave: {', '.join(too_long[:5])}. Raise max_model_len, or lower "
+                "max_pixels in the policy's preprocessor configuration"
+            )
+
+
+def learner_environment(config: LearnerConfig) -> dict[str, str]:
+    """Variables of a learner process. Waiting threads sleep: spinning at barriers starves the other processes."""
+    return {
+        "OMP_NUM_THREADS": str(config.num_threads),
+        "MKL_NUM_THREADS": str(config.num_threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+    }
+
+
+def _split(items: Sequence[T], num_parts: int) -> list[list[T]]:
+    """Contiguous parts whose sizes differ by at most one."""
+    size, longer = divmod(len(items), num_parts)
+    bounds = [index * size + min(index, longer) for index in range(num_parts + 1)]
+    return [list(items[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]

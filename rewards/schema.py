@@ -1,0 +1,247 @@
+"""What a document type must yield: its keys, what each one means, its kind and its weight.
+
+A schema is a YAML file of `conf/schemas/`:
+
+    name: lab_slip
+    document_type: laboratory slip
+    description: One page with a patient's laboratory results.
+    keys:
+      - {key: patient, description: full name of the patient, kind: person_name}
+      - {key: taken_on, description: day of sampling, kind: date, date_order: dmy}
+      - key: results
+        description: one row per measured value
+        kind: table
+        row_keys: [test]
+        columns:
+          - {key: test, description: name of the test, kind: text}
+          - {key: value, description: result with its unit, kind: quantity, weight: 2.0}
+"""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml  # type: ignore[import-untyped,unused-ignore]
+
+from rewards.values import DateOrder, is_left_out, is_scalar, parse_value
+
+Kind = Literal["text", "number", "quantity", "date", "enum", "code", "person_name", "free_text", "table"]
+
+KINDS: tuple[str, ...] = get_args(Kind)
+DATE_ORDERS: tuple[str, ...] = get_args(DateOrder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldSpec:
+    """One key of a document type, or one column of a table.
+
+    `many` is a list of scalars whose order does not matter. A `table` is a list of rows with `columns`; rows are
+    matched by their `row_keys` first (all columns count the same where there are none). `weight` is the clinical
+    weight of each leaf under the key in the reward; the weight of a table multiplies that of its columns.
+    """
+
+    key: str
+    description: str
+    kind: Kind
+    weight: float = 1.0
+    many: bool = False
+    choices: tuple[str, ...] = ()
+    columns: tuple["FieldSpec", ...] = ()
+    row_keys: tuple[str, ...] = ()
+    date_order: DateOrder = "ymd"
+
+    def __post_init__(self) -> None:
+        where = f"key {self.key!r}"
+        for name in ("key", "description"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise ValueError(f"{where}: '{name}' must be a text that is not blank, got {getattr(self, name)!r}")
+        _check_choice(where, "kind", self.kind, KINDS)
+        _check_choice(where, "date_order", self.date_order, DATE_ORDERS)
+        if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not _is_weight(self.weight):
+            raise ValueError(f"{where}: 'weight' must be a number above 0, got {self.weight!r}")
+        if not isinstance(self.many, bool):
+            raise ValueError(f"{where}: 'many' must be true or false, got {self.many!r}")
+        if (self.kind == "enum") != bool(self.choices):
+            raise ValueError(
+                f"{where}: 'choices' belong to kind enum and only there, got kind {self.kind!r} with "
+                f"choices {list(self.choices)}"
+            )
+        for choice in self.choices:
+            if not isinstance(choice, str):
+                raise ValueError(f"{where}: choice {choice!r} is not a text; quote it in the YAML")
+        self._check_table(where)
+
+    def _check_table(self, where: str) -> None:
+        if (self.kind == "table") != bool(self.columns):
+            raise ValueError(
+                f"{where}: 'columns' belong to kind table and only there, got kind {self.kind!r} with "
+                f"{len(self.columns)} columns"
+            )
+        if self.kind == "table" and self.many:
+            raise ValueError(f"{where}: a table already is a list of rows; remove 'many'")
+        for column in self.columns:
+            if column.kind == "table" or column.many:
+                raise ValueError(f"{where}: column {column.key!r} must be a plain value, not a table or a list")
+        names = [column.key for column in self.columns]
+        _check_unique(where, names)
+        for row_key in self.row_keys:
+            _check_choice(where, "row_keys", row_key, names)
+
+    def leaf_specs(self) -> tuple["FieldSpec", ...]:
+        """The specs of the leaves under this key: its columns for a table, else itself."""
+        return self.columns or (self,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """The keys of one document type. Raises ValueError for no keys, or for a key given twice."""
+
+    name: str
+    document_type: str
+    description: str
+    fields: tuple[FieldSpec, ...]
+    _by_key: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            raise ValueError(f"schema {self.name!r}: it needs at least one key")
+        _check_unique(f"schema {self.name!r}", self.keys)
+        object.__setattr__(self, "_by_key", {spec.key: spec for spec in self.fields})
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys, in the order of the file."""
+        return tuple(spec.key for spec in self.fields)
+
+    def field(self, key: str) -> FieldSpec:
+        """The spec of `key`; raises KeyError with the nearest key."""
+        spec = self._by_key.get(key)
+        if spec is None:
+            raise KeyError(f"schema {self.name!r} has no key {key!r}{_nearest(key, self.keys)}")
+        return spec
+
+    def validate_annotation(self, annotation: Mapping[str, Any]) -> list[str]:
+        """What is wrong with a ground truth, one line each; empty when it fits.
+
+        Keys may be missing, null or empty (the document does not show them). A value must parse as its kind: what does
+        not could never be answered right.
+        """
+        problems: list[str] = []
+        for key, value in annotation.items():
+            spec = self._by_key.get(key)
+            if spec is None:
+                problems.append(f"{key}: not a key of schema {self.name!r}{_nearest(str(key), self.keys)}")
+            elif not is_left_out(value):
+                problems.extend(_value_problems(spec, value))
+        return problems
+
+
+def load_schema(path: Path) -> Schema:
+    """Read a schema file; raises ValueError naming the file, the key and what was expected."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such schema file; the ones shipped are in conf/schemas/")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not readable as YAML: {error}") from error
+    try:
+        entries = _check_entries("schema", content, ("name", "document_type", "description", "keys"))
+        if not isinstance(entries["keys"], list):
+            raise ValueError(f"'keys' must be a list of keys, got {type(entries['keys']).__name__}")
+        specs = tuple(_field_from(entry, f"keys[{index}]") for index, entry in enumerate(entries["keys"]))
+        texts = {name: str(entries[name]) for name in ("name", "document_type", "description")}
+        return Schema(fields=specs, **texts)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _field_from(entry: Any, where: str) -> FieldSpec:
+    required = tuple(item.name for item in fields(FieldSpec) if item.default is MISSING)
+    known = tuple(item.name for item in fields(FieldSpec))
+    if isinstance(entry, dict) and "key" in entry:
+        where = f"{where} (key {entry['key']!r})"
+    attributes = dict(_check_entries(where, entry, required, known))
+    for name in ("choices", "columns", "row_keys"):
+        if name in attributes and not isinstance(attributes[name], list):
+            raise ValueError(f"{where}: '{name}' must be a list, got {attributes[name]!r}")
+    columns = attributes.pop("columns", [])
+    attributes["columns"] = tuple(_field_from(column, f"{where}: columns[{i}]") for i, column in enumerate(columns))
+    for name in ("choices", "row_keys"):
+        attributes[name] = tuple(attributes.get(name, ()))
+    return FieldSpec(**attributes)
+
+
+def _check_entries(
+    where: str, content: Any, required: Sequence[str], known: Sequence[str] | None = None
+) -> Mapping[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: expected a mapping with {', '.join(required)}, got {type(content).__name__}")
+    names = known or required
+    for name in content:
+        if name not in names:
+            raise ValueError(f"{where}: unknown entry {name!r}{_nearest(str(name), names)}")
+    missing = [name for name in required if name not in content]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    return content
+
+
+def _value_problems(spec: FieldSpec, value: Any) -> Iterator[str]:
+    if spec.kind != "table" and not spec.many:
+        yield from _scalar_problems(spec, value, spec.key)
+        return
+    if not isinstance(value, list | tuple):
+        yield f"{spec.key}: expected a list of {'rows' if spec.columns else 'values'}, got {value!r}"
+        return
+    for index, item in enumerate(value):
+        where = f"{spec.key}[{index}]"
+        if spec.kind != "table":
+            yield from _scalar_problems(spec, item, where)
+        elif not isinstance(item, Mapping):
+            yield f"{where}: expected a row with {', '.join(column.key for column in spec.columns)}, got {item!r}"
+        else:
+            yield from _row_problems(spec, item, where)
+
+
+def _row_problems(spec: FieldSpec, row: Mapping[str, Any], where: str) -> Iterator[str]:
+    columns = {column.key: column for column in spec.columns}
+    for name, value in row.items():
+        if name not in columns:
+            yield f"{where}.{name}: not a column{_nearest(str(name), tuple(columns))}"
+        elif not is_left_out(value):
+            yield from _scalar_problems(columns[name], value, f"{where}.{name}")
+
+
+def _scalar_problems(spec: FieldSpec, value: Any, where: str) -> Iterator[str]:
+    if not is_scalar(value):
+        yield f"{where}: expected one {spec.kind}, got {type(value).__name__} {value!r}"
+    elif is_left_out(value):
+        yield f"{where}: an empty value inside a list; remove it"
+    elif parse_value(spec.kind, value, date_order=spec.date_order, choices=spec.choices) is None:
+        hint = {"date": f" in the order {spec.date_order}", "enum": f", one of {list(spec.choices)}"}.get(spec.kind, "")
+        yield f"{where}: {value!r} does not read as {spec.kind}{hint}"
+
+
+def _is_weight(weight: float) -> bool:
+    return math.isfinite(weight) and weight > 0
+
+
+def _check_choice(where: str, name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(
+            f"{where}: '{name}' must be one of {', '.join(allowed)}, got {value!r}{_nearest(str(value), allowed)}"
+        )
+
+
+def _check_unique(where: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{where}: the name {name!r} is given {names.count(name)} times")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(map(str, names))}"

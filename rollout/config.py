@@ -1,0 +1,77 @@
+"""Settings of the rollout engine, and the process environment that follows from them."""
+
+from dataclasses import dataclass
+
+_DTYPES = ("float32", "bfloat16", "float16", "auto")
+_MAX_TEMPERATURE = 2.0
+
+
+@dataclass
+class RolloutConfig:
+    """How responses are sampled and how large one vLLM engine is. The same fields serve a laptop and a GPU node."""
+
+    num_workers: int = 1  # engines; queries are assigned to them statically
+    temperature: float = 1.0  # of sampled traces; greedy requests ignore it
+    max_response_tokens: int = 256  # longer responses are cut and finish with "length"
+    max_model_len: int = 1024  # prompt (image tokens included) plus response
+    max_images_per_prompt: int = 1  # pages of one document
+    dtype: str = "float32"  # float32 | bfloat16 | float16 | auto (what the checkpoint says)
+    block_size: int = 32  # tokens per KV block; only whole blocks of a prompt are shared among its traces; 0: vLLM's
+    max_num_seqs: int = 128  # sequences decoded together
+    max_num_batched_tokens: int = 8192  # tokens of one engine step; raised to max_model_len if smaller
+    enable_prefix_caching: bool = True  # lets the traces of a query share their prompt
+    enforce_eager: bool = True  # no compilation or CUDA graphs: starts sooner, needs no compiler; set false on GPUs
+    kv_cache_gib: float = 1.0  # size of the KV cache; 0 lets a GPU engine take gpu_memory_utilization instead
+    gpu_memory_utilization: float = 0.85  # share of the GPU for weights, activations and KV cache
+    tensor_parallel_size: int = 1  # GPUs per engine
+    num_threads: int = 1  # CPU threads per engine; engines and learner together should not exceed the cores
+    seed: int = 0  # of the engine; every sampled request brings its own
+    verify_digests: bool = True  # hash every received weight tensor
+    log_level: str = "ERROR"  # of vLLM's own logger, whose warnings mostly name hardware that is not there
+
+    def __post_init__(self) -> None:
+        for name in ("num_workers", "max_response_tokens", "max_images_per_prompt", "max_num_seqs",
+                     "max_num_batched_tokens", "tensor_parallel_size", "num_threads"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"rollout.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 < self.temperature <= _MAX_TEMPERATURE:
+            raise ValueError(
+                f"rollout.temperature must be in (0, {_MAX_TEMPERATURE:g}], got {self.temperature}; "
+                "for greedy answers mark the request as greedy instead"
+            )
+        if self.max_response_tokens >= self.max_model_len:
+            raise ValueError(
+                f"rollout.max_model_len ({self.max_model_len}) holds prompt and response and must be larger than "
+                f"rollout.max_response_tokens ({self.max_response_tokens}); raise the first or lower the second"
+            )
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"rollout.dtype must be one of {', '.join(_DTYPES)}, got {self.dtype!r}")
+        if self.block_size < 0 or self.block_size % 16:
+            raise ValueError(
+                f"rollout.block_size must be a multiple of 16, or 0 for vLLM's default, got {self.block_size}"
+            )
+        if self.kv_cache_gib < 0:
+            raise ValueError(f"rollout.kv_cache_gib must not be negative, got {self.kv_cache_gib}")
+        if not 0.0 < self.gpu_memory_utilization < 1.0:
+            raise ValueError(f"rollout.gpu_memory_utilization must be in (0, 1), got {self.gpu_memory_utilization}")
+        if self.seed < 0:
+            raise ValueError(f"rollout.seed must not be negative, got {self.seed}")
+
+
+def worker_environment(config: RolloutConfig) -> dict[str, str]:
+    """Environment variables that a rollout process must have before it starts (they are read when libraries load).
+
+    Waiting threads sleep instead of spinning: spinning at OpenMP barriers starves every other process on the machine.
+    """
+    return {
+        "OMP_NUM_THREADS": str(config.num_threads),
+        "MKL_NUM_THREADS": str(config.num_threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the actor's process
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several engines would pin themselves to the same cores
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": config.log_level,
+    }

@@ -1,0 +1,200 @@
+"""What the rollout tests share: engines in processes of their own, checkpoints, buckets and requests."""
+
+import hashlib
+import io
+import multiprocessing
+import os
+import re
+import shutil
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rollout.config import RolloutConfig, worker_environment
+from rollout.types import GenerationRequest, RolloutGroup
+
+POLICY = Path(os.environ.get("MEDVIE_NANO", Path(__file__).parents[2] / "medvie_rl" / "nano" / "policy"))
+
+
+class EngineProcess:
+    """A RolloutWorker in a fresh process, as an actor would have it; every method call is forwarded.
+
+    `plant(fault)` switches a part of the weight update off inside the worker; `plant(None)` repairs it.
+    """
+
+    def __init__(self, config: RolloutConfig, model: Path) -> None:
+        os.environ.update(worker_environment(config))  # inherited by the child before its libraries load
+        self._pipe, child_end = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=_serve, args=(child_end, config, str(model)), daemon=True
+        )
+        self._process.start()
+        child_end.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *args: self._call(name, *args)
+
+    def _call(self, name: str, *args: Any) -> Any:
+        self._pipe.send((name, args))
+        succeeded, answer = self._pipe.recv()
+        if not succeeded:
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the process; the engine dies with it."""
+        self._pipe.close()
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(pipe: Any, config: RolloutConfig, model: str) -> None:
+    from rollout.worker import RolloutWorker
+
+    worker = RolloutWorker(config, model)
+    commands = {"plant": _Faults(worker).plant, "generate_while_updating": _generate_while_updating}
+    while True:
+        try:
+            name, args = pipe.recv()
+        except EOFError:
+            os._exit(0)
+        try:
+            if name == "generate_while_updating":
+                answer = _generate_while_updating(worker, *args)
+            elif name in commands:
+                answer = commands[name](*args)
+            else:
+                attribute = getattr(worker, name)
+                answer = attribute(*args) if callable(attribute) else attribute
+            pipe.send((True, answer))
+        except Exception as error:  # everything is reported to the test, which raises it
+            traceback.print_exc()
+            pipe.send((False, error))
+
+
+class _Faults:
+    def __init__(self, worker: Any) -> None:
+        import rollout.weights
+
+        engine = worker._llm.llm_engine
+        self._sound = {
+            "prefix cache": (worker._llm, "reset_prefix_cache", worker._llm.reset_prefix_cache, lambda: True),
+            "encoder cache": (engine, "reset_encoder_cache", engine.reset_encoder_cache, lambda: None),
+            "tied head": (rollout.weights, "_tied_heads", rollout.weights._tied_heads, lambda model: []),
+        }
+
+    def plant(self, fault: str | None) -> None:
+        for name, (owner, attribute, sound, broken) in self._sound.items():
+            setattr(owner, attribute, broken if name == fault else sound)
+
+
+def _generate_while_updating(worker: Any, request: GenerationRequest, buckets: Sequence[np.ndarray]) -> str:
+    """Try an update while a request waits in the engine; returns the error's text."""
+    images = [worker._decoded(key, request) for key in request.image_keys]
+    prompt = {"prompt": request.prompt, "multi_modal_data": {"image": images}}
+    worker._llm.enqueue(prompt, worker._sampling(request), use_tqdm=False)
+    try:
+        worker.update_weights(buckets, 99)
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        worker._llm.wait_for_completion(use_tqdm=False)
+    return ""
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """Name -> tensor, fp32, of a single-file checkpoint."""
+    from safetensors.torch import load_file
+
+    return {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
+
+
+def save_changed_checkpoint(source: Path, target: Path, seed: int) -> None:
+    """Copy a checkpoint and draw every tensor anew, so large that no answer is certain and none is alike."""
+    import torch
+    from safetensors.torch import save_file
+
+    shutil.copytree(source, target)
+    generator = torch.Generator().manual_seed(seed)
+    changed = {}
+    for name, tensor in load_checkpoint(source).items():
+        noise = torch.randn(tensor.shape, generator=generator)
+        if tensor.ndim > 1:
+            changed[name] = noise * (0.2 if "embed_tokens" in name else 0.1)
+        else:
+            changed[name] = noise * 0.2 + (1.0 if name.endswith("norm.weight") or "norm" in name else 0.0)
+    save_file(changed, target / "model.safetensors", metadata={"format": "pt"})
+
+
+def make_buckets(tensors: Mapping[str, Any]) -> list[np.ndarray]:
+    """The wire format: one read-only safetensors array per layer, digests in the metadata."""
+    import torch
+    from safetensors.torch import save
+
+    def layer(name: str) -> str:
+        match = re.match(r".*?\.\d+\.", name)
+        return match.group(0) if match else name.split(".")[0]
+
+    buckets = []
+    for _, names in groupby(sorted(tensors, key=layer), key=layer):
+        part = {name: tensors[name].contiguous() for name in names}
+        digests = {
+            f"sha256:{name}": hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+            for name, tensor in part.items()
+        }
+        buckets.append(np.frombuffer(save(part, metadata=digests), dtype=np.uint8))
+    return buckets
+
+
+def slip_images(count: int) -> dict[str, bytes]:
+    """Small grey slips with drawn text, PNG bytes by their sha256."""
+    from PIL import Image, ImageDraw
+
+    images = {}
+    for index in range(count):
+        image = Image.new("L", (208, 96), 255)
+        lines = (f"NAME: ANA {chr(65 + index)}. SILVA", f"AGE: {20 + index}", f"DOSE: {index * 5} mg", "SEX: female")
+        ImageDraw.Draw(image).multiline_text((6, 4), "\n".join(lines), fill=0, spacing=5)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        images[hashlib.sha256(file.getvalue()).hexdigest()] = file.getvalue()
+    return images
+
+
+def make_requests(processor: Any, keys: Iterable[str], *, num_traces: int, greedy: bool) -> list[GenerationRequest]:
+    """One request per image; every prompt asks for different keys so that no two texts are alike."""
+    asked = ["name: full name", "age: in years", "dose: with unit", "date: day of visit"]
+    requests = []
+    for index, key in enumerate(keys):
+        text = "\n".join(asked[: index % len(asked) + 1]) + "\njson:"
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+        requests.append(
+            GenerationRequest(
+                query_id=f"{'greedy' if greedy else 'sampled'}-{index}",
+                prompt=processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False),
+                image_keys=(key,),
+                num_traces=1 if greedy else num_traces,
+                seed=2**62 + 1_000_003 * index,
+                greedy=greedy,
+            )
+        )
+    return requests
+
+
+def max_logprob_difference(groups: Sequence[RolloutGroup], others: Sequence[RolloutGroup]) -> float:
+    """Largest difference of two batches' logprobs; infinite where their tokens differ."""
+    largest = 0.0
+    for group, other in zip(groups, others, strict=True):
+        for rollout, peer in zip(group.rollouts, other.rollouts, strict=True):
+            if rollout.token_ids != peer.token_ids:
+                return float("inf")
+            largest = max(largest, *(abs(a - b) for a, b in zip(rollout.logprobs, peer.logprobs, strict=True)))
+    return largest

@@ -1,0 +1,142 @@
+"""Attempts to earn reward without extracting: none beats an honest partial answer, none raises."""
+
+import json
+from typing import Any
+
+import pytest
+
+from rewards.reward import RewardConfig, score_response
+from rewards.schema import FieldSpec, Schema
+from rewards.types import Score
+
+DRUGS = FieldSpec(
+    key="drugs",
+    description="every drug",
+    kind="table",
+    row_keys=("name",),
+    columns=(
+        FieldSpec(key="name", description="name of the drug", kind="text"),
+        FieldSpec(key="dose", description="dose with its unit", kind="quantity"),
+    ),
+)
+SCHEMA = Schema(
+    name="slip",
+    document_type="slip",
+    description="slip",
+    fields=(
+        FieldSpec(key="name", description="full name of the patient", kind="person_name"),
+        FieldSpec(key="age", description="age in years", kind="number"),
+        FieldSpec(key="sex", description="sex", kind="enum", choices=("male", "female")),
+        FieldSpec(key="notes", description="remarks", kind="text", many=True),
+        DRUGS,
+        FieldSpec(key="room", description="room", kind="text"),
+        FieldSpec(key="ward", description="ward", kind="text"),
+    ),
+)
+ROWS = [{"name": "Amoxicillin", "dose": "500 mg"}, {"name": "Ibuprofen", "dose": "400 mg"}]
+TRUTH = {"name": "Ana Silva", "age": 45, "sex": "female", "notes": ["fasting"], "drugs": ROWS}  # 8 leaves
+THINK = "<think>I read the page</think>"
+
+
+def score(response: str, truth: Any = TRUTH) -> Score:
+    return score_response(SCHEMA, SCHEMA.keys, truth, response, reasoning=True, truncated=False, config=RewardConfig())
+
+
+def answer(**fields: Any) -> str:
+    return THINK + json.dumps(fields)
+
+
+HONEST = answer(name="Ana Silva")  # one leaf of eight, nothing else
+GUESSES = {"age": 30, "sex": "male", "notes": ["none"], "room": "1", "ward": "A"}
+COPIED = {spec.key: spec.description for spec in SCHEMA.fields}
+BEST_ROW = json.dumps(ROWS[0])
+
+WITHOUT_CONTENT = {
+    "an empty object": answer(),
+    "nothing": "",
+    "guesses for every key": answer(name="John Smith", drugs=[{"name": "Aspirin", "dose": "1 g"}], **GUESSES),
+    "placeholders": answer(**dict.fromkeys(SCHEMA.keys, "n/a")),
+    "the prompt's descriptions": answer(**COPIED),
+    "every choice": answer(sex=["male", "female"]),
+    "every age": answer(age=list(range(120))),
+    "the schema's keys as values": answer(**{key: key for key in SCHEMA.keys}),
+    "the object inside the reasoning": f"<think>{json.dumps(TRUTH)}</think>",
+    "an unclosed reasoning block": f"<think>{json.dumps(TRUTH)}",
+    "two objects": answer(**TRUTH) + json.dumps(TRUTH),
+    "a list of objects": THINK + json.dumps([TRUTH]),
+    "nesting to 10,000 levels": THINK + '{"a":' * 10_000 + "1" + "}" * 10_000,
+    "lists to 10,000 levels": THINK + '{"name":' + "[" * 10_000 + "]" * 10_000 + "}",
+    "unclosed nesting of 5 MB": THINK + '{"a":' * 1_000_000,
+    "a value of 5 MB": THINK + '{"name": "' + "a" * 5_000_000 + '"}',
+    "a million keys": THINK + "{" + ",".join(f'"{i}":{i}' for i in range(1_000_000)) + "}",
+    "a number out of range": THINK + '{"age": 1e999999}',
+    "a number of a million digits": THINK + '{"age": ' + "4" * 1_000_000 + "}",
+    "a number of 60,000 digits": THINK + '{"age": ' + "4" * 60_000 + "}",
+    "a text of 60,000 digits": answer(age="4" * 60_000),
+    "a huge exponent in a text": answer(age="1e999999", name="9" * 39 + "e99"),
+    "surrogates": THINK + '{"name": "\\ud800\\udc", "\\udfff": "\\ud800"}',
+    "raw surrogates": THINK + '{"name": "\ud800", "age": "\udfff45"}',
+    "not a number": THINK + '{"age": NaN, "name": Infinity}',
+    "control characters": THINK + '{"name": "\x00\x01"}',
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_CONTENT)
+def test_nothing_extracted_earns_the_format_share_at_most(name: str) -> None:
+    result = score(WITHOUT_CONTENT[name])
+    assert result.reward <= 0.1 < score(HONEST).reward
+    assert (result.precision, result.recall, result.counts.correct) == (0.0, 0.0, 0)
+    assert result.counts.true == 8
+    assert score(WITHOUT_CONTENT[name], {}).reward <= 1.0
+
+
+PADDED = {
+    "guesses for the rest": answer(name="Ana Silva", **GUESSES),
+    "the right key twice": THINK + '{"name": "Ana Silva", "name": "Ana Silva"}',
+    "the right key with other guesses": THINK + '{"name": "Ana Silva", "name": "Rui Costa", "name": "Eva"}',
+    "the value under all names": answer(name="Ana Silva", room="Ana Silva", ward="Ana Silva"),
+    "invented keys": answer(name="Ana Silva", full_name="Ana Silva", Name="Ana Silva"),
+    "placeholders for the absent": answer(name="Ana Silva", room="n/a", ward="unknown"),
+    "a second guess inside a list": answer(name=["Ana Silva", "Rui Costa"]),
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_padding_a_right_answer_lowers_its_reward(name: str) -> None:
+    assert score(PADDED[name]).reward < score(HONEST).reward
+
+
+def test_the_best_row_earns_once() -> None:
+    once = score(THINK + f'{{"drugs": [{BEST_ROW}]}}')
+    previous = once.reward
+    for times in (2, 3, 10, 100):
+        many = score(THINK + f'{{"drugs": [{",".join([BEST_ROW] * times)}]}}')
+        assert (many.counts.correct, many.counts.duplicate) == (2, 2 * (times - 1))
+        assert many.recall == once.recall and many.reward < previous
+        previous = many.reward
+
+
+def test_right_values_in_the_wrong_rows_earn_nothing() -> None:
+    swapped = [{"name": "Amoxicillin", "dose": "400 mg"}, {"name": "Ibuprofen", "dose": "500 mg"}]
+    mixed, invented, names = (
+        score(answer(**{**TRUTH, "drugs": rows}))
+        for rows in (
+            swapped,
+            [{**row, "dose": "7 mg"} for row in ROWS],
+            [{"name": row["name"]} for row in ROWS],
+        )
+    )
+    assert mixed.reward == invented.reward < names.reward < score(answer(**TRUTH)).reward == 1.0
+    assert (mixed.counts.misassociated, invented.counts.misread) == (2, 2)
+
+
+def test_where_nothing_is_asked_for_silence_is_best() -> None:
+    assert score(answer(), {}).reward == 1.0
+    for invented in (answer(room="1"), answer(**GUESSES), THINK + '{"x": 0}', answer(name="n/a")):
+        assert score(invented, {}).reward == pytest.approx(0.1)
+
+
+def test_a_wide_hostile_table_is_scored_within_bounds() -> None:
+    rows = [{"name": f"Amoxicilin {i}", "dose": f"{i} mg"} for i in range(300)]
+    result = score(answer(drugs=rows), {"drugs": [{"name": f"drug {i}", "dose": f"{i}.5 g"} for i in range(60)]})
+    assert result.counts.predicted == 600 and result.counts.true == 120

@@ -1,0 +1,56 @@
+"""Weight buckets are read without a copy, and damage is found by name."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from rollout.weights import check_digests, read_bucket
+
+TENSORS = {
+    "layer.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "layer.bias": torch.tensor([1.0, -2.5], dtype=torch.bfloat16),
+    "layer.step": torch.tensor(7),
+}
+
+
+def bucket(*, digests: bool = True) -> np.ndarray:
+    sums = {
+        f"sha256:{name}": hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+        for name, tensor in TENSORS.items()
+    }
+    return np.frombuffer(save(TENSORS, metadata=sums if digests else None), dtype=np.uint8)
+
+
+def test_tensors_are_read_in_place() -> None:
+    array = bucket()
+    read = {wire.name: wire for wire in read_bucket(array)}
+    assert set(read) == set(TENSORS)
+    for name, tensor in TENSORS.items():
+        assert read[name].tensor().dtype == tensor.dtype
+        assert read[name].tensor().equal(tensor)
+        assert np.shares_memory(read[name].bytes, array)
+
+
+def test_damage_is_named() -> None:
+    sound = bucket()
+    assert check_digests([sound]) == check_digests([sound])
+    for name in TENSORS:
+        damaged = sound.copy()
+        (wire,) = [wire for wire in read_bucket(damaged) if wire.name == name]
+        wire.bytes[0] ^= 1
+        with pytest.raises(ValueError, match=f"sha256 digests differ: {name}$"):
+            check_digests([damaged])
+
+
+def test_malformed_buckets_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"without a digest .*layer\.bias"):
+        check_digests([bucket(digests=False)])
+    with pytest.raises(ValueError, match="the weight bucket is cut off"):
+        read_bucket(bucket()[:-1])
+    with pytest.raises(ValueError, match="must be a 1-D uint8 array, got float32"):
+        read_bucket(np.zeros(64, dtype=np.float32))
+    with pytest.raises(ValueError, match="does not start with a safetensors header"):
+        read_bucket(np.full(64, 255, dtype=np.uint8))
