@@ -1,4 +1,4 @@
-"""Starting worker classes as Ray actors on a placement group, and waiting for them with an eye on what they wait for."""
+"""Starting worker classes as Ray actors on a placement group, and waiting for them, saying for what."""
 
 import socket
 import time
@@ -40,9 +40,7 @@ class ActorGroup:
 
     def meeting_point(self, port: int) -> tuple[str, int]:
         """(address, port) on the node of the first actor; port 0 picks a free one, a taken one raises ClusterError."""
-        address, found, problem = ray.get(
-            ray.remote(_probe_port).options(num_cpus=0, **self._options(0)).remote(port)
-        )
+        address, found, problem = ray.get(ray.remote(_probe_port).options(num_cpus=0, **self._options(0)).remote(port))
         if problem:
             raise ClusterError(
                 f"cluster.learner_port: port {port} is in use on {address} ({problem}). Name another one, or 0 for any "
@@ -58,9 +56,7 @@ class ActorGroup:
         remove_placement_group(self._placement)
 
     def _options(self, index: int) -> dict[str, Any]:
-        strategy = PlacementGroupSchedulingStrategy(
-            placement_group=self._placement, placement_group_bundle_index=index
-        )
+        strategy = PlacementGroupSchedulingStrategy(placement_group=self._placement, placement_group_bundle_index=index)
         return {"scheduling_strategy": strategy}
 
 
@@ -112,7 +108,9 @@ def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60
         ready, pending = ray.wait(pending, num_returns=len(pending), timeout=notice_seconds)
         if pending:
             waited = time.monotonic() - started
-            print(f"waiting for {what}: {len(references) - len(pending)} of {len(references)} done after {waited:.0f} s")
+            print(
+                f"waiting for {what}: {len(references) - len(pending)} of {len(references)} done after {waited:.0f} s"
+            )
         for reference in ready:
             _raise_original(reference)
     return [ray.get(reference) for reference in references]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 
 _SHARED_MEMORY = Path("/dev/shm")
+_ANSWER_SECONDS = 10.0
 
 
 @contextmanager
@@ -25,13 +27,8 @@ def connect(config: ClusterConfig, *, num_cpus: float, environment: Mapping[str,
     runtime_env = {"env_vars": dict(environment)}
     address = config.address or os.environ.get("RAY_ADDRESS", "")
     if address:
-        try:
-            ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="error")
-        except ConnectionError as error:
-            raise ClusterError(
-                f"cluster.address: no Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, "
-                "or leave the address empty to run on this machine"
-            ) from error
+        _check_answers(address)
+        ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="error")
     else:
         store = config.object_store_mib * 2**20
         _check_shared_memory(store)
@@ -47,6 +44,20 @@ def connect(config: ClusterConfig, *, num_cpus: float, environment: Mapping[str,
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself waits for minutes for an address that is dead."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and the like: Ray finds it
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"cluster.address: no Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, or "
+            "leave the address empty to run on this machine"
+        ) from error
 
 
 def _check_shared_memory(needed: int) -> None:

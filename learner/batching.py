@@ -36,9 +36,10 @@ def make_update_batches(
 
     Every epoch deals the groups into `minibatches_per_step` minibatches (an optimizer step each); from the second
     epoch on in an order drawn from `seed`. Within a minibatch the groups are spread over the ranks by tokens. Raises
-    ValueError on what cannot be trained (no groups, an empty or over-long response, mixed text and image prompts).
+    ValueError on what cannot be trained (no groups, an empty or over-long response, a banned token in a response, mixed
+    text and image prompts).
     """
-    _validate(groups, config)
+    _validate(groups, config, frozenset(banned_token_ids))
     rows = [row for group in groups for row in split_long_group(group, config.max_tokens_per_micro_batch)]
     minibatches: list[list[TrainingGroup]] = []
     for epoch in range(config.epochs_per_step):
@@ -126,7 +127,7 @@ def _deal(groups: Sequence[TrainingGroup], num_minibatches: int) -> list[list[Tr
     return [list(groups[start:end]) for start, end in pairwise(bounds)]
 
 
-def _validate(groups: Sequence[TrainingGroup], config: LearnerConfig) -> None:
+def _validate(groups: Sequence[TrainingGroup], config: LearnerConfig, banned: frozenset[int]) -> None:
     if not groups:
         raise ValueError("no groups to update from; skip the update when every group is uninformative")
     for group in groups:
@@ -137,6 +138,11 @@ def _validate(groups: Sequence[TrainingGroup], config: LearnerConfig) -> None:
                 raise ValueError(
                     f"query {group.query_id!r}, response {index}: expected as many sampler logprobs as tokens and at "
                     f"least one, got {len(response.token_ids)} tokens and {len(response.sampler_logprobs)} logprobs"
+                )
+            if not banned.isdisjoint(response.token_ids):
+                raise ValueError(
+                    f"query {group.query_id!r}, response {index} holds banned token(s) "
+                    f"{sorted(banned.intersection(response.token_ids))}: the sampler and the learner must ban the same"
                 )
     if config.num_ranks > 1 and len({bool(group.image_keys) for group in groups}) > 1:
         without = next(group for group in groups if not group.image_keys)

@@ -31,7 +31,8 @@ def save_checkpoint(
 ) -> None:
     """Write the checkpoint into `folder`. Collective. `client_state` is any JSON of the caller's."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True) if rank == 0 else None
+    if rank == 0:
+        (folder / MANIFEST).unlink(missing_ok=True)
     torch.distributed.barrier()
     engine.save_checkpoint(str(folder), tag="deepspeed", save_latest=False)
     torch.save(_rng_state(), folder / f"rng_rank_{rank}.pt")
@@ -66,7 +67,8 @@ def load_checkpoint(engine: Any, folder: Path, config: LearnerConfig, *, rank: i
         )
     engine.load_checkpoint(str(folder), tag="deepspeed")
     _set_rng_state(torch.load(folder / f"rng_rank_{rank}.pt", weights_only=False))
-    return json.loads((folder / "client_state.json").read_text())
+    client_state: dict[str, Any] = json.loads((folder / "client_state.json").read_text())
+    return client_state
 
 
 def export_policy(policy: Any, processor: Any, folder: Path, dtype: torch.dtype, *, rank: int) -> None:

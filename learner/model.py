@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
@@ -37,14 +37,11 @@ def load_processor(model: str) -> Any:
 
 
 def decode_image(data: bytes, key: str) -> Image.Image:
-    """RGB image, turned upright by its EXIF orientation, transparency on white. Raises ValueError naming the key."""
+    """RGB image, turned upright by its EXIF orientation, as the engine decodes it. Raises ValueError naming the key."""
     try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+        with Image.open(io.BytesIO(data)) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {key}: {len(data)} bytes that do not decode as an image ({error})") from error
 
 
@@ -79,7 +76,7 @@ class ImageStore:
         return pixels
 
 
-class PolicyModule(nn.Module):
+class PolicyModule(nn.Module):  # type: ignore[misc]
     """The policy as the function the learner differentiates: packed rows -> log-probabilities of their tokens."""
 
     def __init__(self, policy: PreTrainedModel) -> None:

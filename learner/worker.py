@@ -162,7 +162,8 @@ class LearnerWorker:
         if sums.add(loss, entropies, first_pass=index == 0):
             return set()
         with torch.no_grad():
-            finite = ((logprobs - rows.sampler_logprobs).exp() * rows.advantages).isfinite()  # [N]
+            log_ratio = logprobs - rows.sampler_logprobs
+            finite = log_ratio.isfinite() & (log_ratio.exp() * rows.advantages).isfinite()  # [N]
         bad_rows = set((rows.predicting[~finite] // rows.input_ids.shape[1]).tolist())
         return {rows.query_ids[row] for row in bad_rows} or set(rows.query_ids)
 

@@ -27,7 +27,7 @@ class ScoredGroup:
 
 
 def make_training_groups(groups: Sequence[ScoredGroup], *, normalize: bool) -> list[TrainingGroup]:
-    """Groups to learn from, with group-relative advantages. Those whose rewards are all equal teach nothing: dropped."""
+    """Groups to learn from, with group-relative advantages. Those with equal rewards teach nothing: dropped."""
     return [_training_group(group, normalize) for group in groups if not uninformative(group.rewards)]
 
 

@@ -67,14 +67,18 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     extract = commands.add_parser("extract", help="turn images into JSON with a policy, one object a line")
     extract.add_argument("--policy", type=Path, required=True, help="policy folder, e.g. runs/RUN/best")
-    extract.add_argument("--schema", type=Path, required=True, help="what to extract, e.g. conf/schemas/visit_slip.yaml")
+    extract.add_argument(
+        "--schema", type=Path, required=True, help="what to extract, e.g. conf/schemas/visit_slip.yaml"
+    )
     extract.add_argument("--prompt", type=Path, help="prompt template (default: the one the policy was trained with)")
     extract.add_argument(
         "--reasoning", action=argparse.BooleanOptionalAction, help="reason before answering (default: as trained)"
     )
     extract.add_argument("--out", type=Path, help="JSONL file to write (default: standard output)")
     extract.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    extract.add_argument("--set", nargs="*", default=[], metavar="key=value", help="engine settings, e.g. dtype=bfloat16")
+    extract.add_argument(
+        "--set", nargs="*", default=[], metavar="key=value", help="engine settings, e.g. dtype=bfloat16"
+    )
     extract.set_defaults(command=_extract)
 
 

@@ -110,6 +110,8 @@ class Config:
                 f"learner.minibatches_per_step: {minibatches} minibatches cannot be made of {self.queries_per_step} "
                 "groups; lower it or raise queries_per_step"
             )
+        if self.rollout.dtype == "auto":
+            raise ValueError("rollout.dtype: name the dtype in which the learner sends the weights, e.g. bfloat16")
         _check_modes(self.queries.reasoning_fraction, self.evaluation.reasoning)
 
 

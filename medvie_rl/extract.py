@@ -112,9 +112,7 @@ def _engine_settings(trained_with: dict[str, Any], overrides: Sequence[str]) -> 
     known = {item.name for item in fields(RolloutConfig)}
     base = {name: value for name, value in trained_with.items() if name in known}
     try:
-        merged = OmegaConf.merge(
-            OmegaConf.structured(RolloutConfig), base, OmegaConf.from_dotlist(list(overrides))
-        )
+        merged = OmegaConf.merge(OmegaConf.structured(RolloutConfig), base, OmegaConf.from_dotlist(list(overrides)))
         config = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ValueError) as error:
         raise UserError(f"--set: {str(error).splitlines()[0]}") from error

@@ -86,7 +86,9 @@ def _draw_table(axis: Any, rows: Sequence[Sequence[str]]) -> None:
                 table[line, column].get_text().set_color(_OUTCOME_COLOURS.get(outcome, _RED))
 
 
-def _line(axis: Any, metrics: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, marker: str = "") -> None:
+def _line(
+    axis: Any, metrics: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, marker: str = ""
+) -> None:
     points = [(entry["step"], entry[name]) for entry in metrics if entry.get(name) is not None]
     if points:
         axis.plot(*zip(*points, strict=True), label=label, color=colour, marker=marker, markersize=4, linewidth=1.6)

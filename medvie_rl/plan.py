@@ -36,8 +36,8 @@ def _arithmetic(config: Config) -> str:
             f"  {config.queries_per_step} queries × {config.num_traces} traces = {num_rollouts} rollouts a step, "
             f"{num_rollouts / config.rollout.num_workers:g} for each engine",
             f"  at most {num_rollouts * config.rollout.max_response_tokens} response tokens a step",
-            f"  {learner.epochs_per_step} epochs × {learner.minibatches_per_step} minibatches = {num_updates} optimizer "
-            f"updates a step, {groups:g} groups for each rank and minibatch",
+            f"  {learner.epochs_per_step} epochs × {learner.minibatches_per_step} minibatches = {num_updates} "
+            f"optimizer updates a step, {groups:g} groups for each rank and minibatch",
             f"  micro-batches of at most {learner.max_tokens_per_micro_batch} packed tokens (prompt once per group)",
             f"  {config.num_steps} steps = {config.num_steps * num_updates} updates, "
             f"{config.num_steps * config.queries_per_step} queries",

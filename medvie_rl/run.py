@@ -1,14 +1,14 @@
 """The run directory: configuration, metrics, records, checkpoints, best policy, W&B, and what a resumed run needs.
 
-    runs/NAME-TIME/
-      config.yaml          the resolved configuration
-      metrics.jsonl        one object a step
-      rollouts/            one JSONL file a step: every response with its reward
-      evaluations/         answers and scores on held-out documents: before, during, after
-      checkpoints/step-N/  everything needed to go on exactly
-      best/                the best policy on the validation documents, in Hugging Face format
-      curves.png, examples.png, summary.json
-      wandb/               the W&B run, offline unless asked otherwise
+runs/NAME-TIME/
+  config.yaml          the resolved configuration
+  metrics.jsonl        one object a step
+  rollouts/            one JSONL file a step: every response with its reward
+  evaluations/         answers and scores on held-out documents: before, during, after
+  checkpoints/step-N/  everything needed to go on exactly
+  best/                the best policy on the validation documents, in Hugging Face format
+  curves.png, examples.png, summary.json
+  wandb/               the W&B run, offline unless asked otherwise
 """
 
 import json
@@ -24,6 +24,7 @@ from typing import Any
 from medvie_rl.config import Config, load_config, to_yaml
 from medvie_rl.errors import ConfigError
 from medvie_rl.policy_card import PolicyCard, read_policy_card
+
 
 @dataclass(kw_only=True)
 class RunState:

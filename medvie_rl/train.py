@@ -1,9 +1,9 @@
 """The training loop: generate -> score -> advantage -> update -> sync, with evaluation and checkpoints in between.
 
 The method is that of "Efficient Medical VIE via Reinforcement Learning" (arXiv 2506.13363): a random subset of a
-document's keys is asked for, several reasoning traces are sampled, the JSON at their end earns a reward for precision and
-recall, and the policy is updated by GRPO with a token-level loss and clip-higher. We deviate in mixing in keys that the
-document does not have, so that leaving out is learned as well as answering.
+document's keys is asked for, several reasoning traces are sampled, the JSON at their end earns a reward for precision
+and recall, and the policy is updated by GRPO with a token-level loss and clip-higher. We deviate in mixing in keys that
+the document does not have, so that leaving out is learned as well as answering.
 """
 
 import time
@@ -105,9 +105,7 @@ def _validate(run: Run, state: RunState, workers: Workers, queries: Sequence[Que
     return evaluation.step_metrics() | {"eval/best_f1": state.best_f1}
 
 
-def _log_and_save(
-    run: Run, state: RunState, workers: Workers, metrics: Mapping[str, float], display: Display
-) -> None:
+def _log_and_save(run: Run, state: RunState, workers: Workers, metrics: Mapping[str, float], display: Display) -> None:
     """Log the step; save a checkpoint when due or when the policy is the best so far, which is then exported, too."""
     config = run.config
     run.log(state.step, metrics)

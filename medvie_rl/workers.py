@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,7 +74,7 @@ class Workers:
         self._rewards = self._start_rewards()
         self._learners = self._start_learners() if learner else None
         self._check_all_prompts()
-        ready = [actor.get_banned_token_ids.remote() for actor in self._rollouts.actors]
+        ready = [actor.banned_token_ids.remote() for actor in self._rollouts.actors]
         self.banned_token_ids: tuple[int, ...] = wait_for(ready, "rollout engines to start")[0]
 
     def close(self) -> None:
@@ -256,4 +256,4 @@ def _split(items: Sequence[T], num_parts: int) -> list[list[T]]:
     """Contiguous parts whose sizes differ by at most one."""
     size, longer = divmod(len(items), num_parts)
     bounds = [index * size + min(index, longer) for index in range(num_parts + 1)]
-    return [list(items[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [list(items[start:end]) for start, end in pairwise(bounds)]

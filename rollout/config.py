@@ -18,7 +18,7 @@ class RolloutConfig:
     dtype: str = "float32"  # float32 | bfloat16 | float16 | auto (what the checkpoint says)
     block_size: int = 32  # tokens per KV block; only whole blocks of a prompt are shared among its traces; 0: vLLM's
     max_num_seqs: int = 128  # sequences decoded together
-    max_num_batched_tokens: int = 8192  # tokens of one engine step; raised to max_model_len if smaller
+    max_num_batched_tokens: int = 2048  # of one engine step, raised to max_model_len if smaller; GPUs: 8192 or more
     enable_prefix_caching: bool = True  # lets the traces of a query share their prompt
     enforce_eager: bool = True  # no compilation or CUDA graphs: starts sooner, needs no compiler; set false on GPUs
     kv_cache_gib: float = 1.0  # size of the KV cache; 0 lets a GPU engine take gpu_memory_utilization instead
@@ -46,9 +46,9 @@ class RolloutConfig:
             )
         if self.dtype not in _DTYPES:
             raise ValueError(f"rollout.dtype must be one of {', '.join(_DTYPES)}, got {self.dtype!r}")
-        if self.block_size < 0 or self.block_size % 16:
+        if self.block_size < 0 or self.block_size % 32:
             raise ValueError(
-                f"rollout.block_size must be a multiple of 16, or 0 for vLLM's default, got {self.block_size}"
+                f"rollout.block_size must be a multiple of 32, or 0 for vLLM's default, got {self.block_size}"
             )
         if self.kv_cache_gib < 0:
             raise ValueError(f"rollout.kv_cache_gib must not be negative, got {self.kv_cache_gib}")

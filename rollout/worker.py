@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rollout.config import RolloutConfig, worker_environment
+from rollout.prompts import num_prompt_tokens
 from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup, WeightReceipt
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ class RolloutWorker:
             raise ValueError("rollout.kv_cache_gib is 0, which only a GPU engine understands; set it, for example to 1")
         self._llm = LLM(model, **_engine_arguments(config, is_cpu=is_cpu))
         hf_config = self._llm.model_config.hf_config
-        self._image_token_id = int(hf_config.image_token_id)
         ids = {getattr(hf_config, name, None) for name in _BANNED_ID_NAMES}
         self._banned_token_ids = tuple(sorted(token_id for token_id in ids if token_id is not None))
 
@@ -61,16 +61,11 @@ class RolloutWorker:
         """Version of the weights in use; 0 is the checkpoint the worker was started from."""
         return self._weight_version
 
-    @property
     def banned_token_ids(self) -> tuple[int, ...]:
         """Ids that are never sampled (image and video placeholders and their markers), ascending.
 
         Their logits are minus infinity before `logprobs` are normalised: the learner must do the same.
         """
-        return self._banned_token_ids
-
-    def get_banned_token_ids(self) -> tuple[int, ...]:
-        """`banned_token_ids` for callers in other processes."""
         return self._banned_token_ids
 
     def add_images(self, images: Mapping[str, bytes]) -> None:
@@ -149,20 +144,15 @@ class RolloutWorker:
         return decode_image(key, self._images[key])
 
     def _check_prompt(self, request: GenerationRequest, images: "Mapping[str, Image]") -> None:
-        token_ids = self._processor.tokenizer(request.prompt)["input_ids"]
-        num_placeholders = token_ids.count(self._image_token_id)
-        if num_placeholders != len(request.image_keys):
-            raise ValueError(
-                f"query {request.query_id}: the prompt has {num_placeholders} image placeholders for "
-                f"{len(request.image_keys)} images"
-            )
         sizes = [(images[key].height, images[key].width) for key in request.image_keys]
-        image_tokens = self._processor._get_num_multimodal_tokens(image_sizes=sizes)["num_image_tokens"]
-        num_tokens = len(token_ids) - num_placeholders + sum(image_tokens)
+        try:
+            num_tokens = num_prompt_tokens(self._processor, request.prompt, sizes)
+        except ValueError as error:
+            raise ValueError(f"query {request.query_id}: {error}") from error
         limit = self._config.max_model_len - self._config.max_response_tokens
         if num_tokens > limit:
             raise ValueError(
-                f"query {request.query_id}: the prompt has {num_tokens} tokens ({sum(image_tokens)} of images), but "
+                f"query {request.query_id}: the prompt has {num_tokens} tokens, images included, but "
                 f"rollout.max_model_len {self._config.max_model_len} minus rollout.max_response_tokens "
                 f"{self._config.max_response_tokens} leaves {limit}; raise max_model_len or use smaller images"
             )

@@ -66,9 +66,7 @@ def import_folder(
     return report
 
 
-def _read_line(
-    line: bytes, folder: Path, schema: Schema, report: ImportReport
-) -> tuple[Document, list[bytes], str]:
+def _read_line(line: bytes, folder: Path, schema: Schema, report: ImportReport) -> tuple[Document, list[bytes], str]:
     try:
         entry = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
 """The stream of training queries (a document and a random subset of its keys) and the queries of an evaluation.
 
 The paper's sampling: for every training query a random subset of the keys is asked for (arXiv 2506.13363). A share of
-keys that the document does not have is mixed in; the right answer is to leave those out. The stream is a pure function of
-(seed, position), so that a resumed run continues it exactly.
+keys that the document does not have is mixed in; the right answer is to leave those out. The stream is a pure function
+of (seed, position), so that a resumed run continues it exactly.
 """
 
 import hashlib
@@ -75,9 +75,7 @@ class QueryStream:
         return _query(f"train-{position}", document, keys, reasoning=reasoning)
 
 
-def evaluation_queries(
-    documents: Sequence[Document], schemas: Mapping[str, Schema], *, reasoning: bool
-) -> list[Query]:
+def evaluation_queries(documents: Sequence[Document], schemas: Mapping[str, Schema], *, reasoning: bool) -> list[Query]:
     """One query a document that asks for every key of its schema, in the schema's order."""
     return [
         _query(f"eval-{document.id}", document, schemas[document.schema].keys, reasoning=reasoning)

@@ -20,7 +20,9 @@ from medvie_rl.nano.corpus import (
     draw_behaviour,
     draw_keys,
     line_cells,
+    practice_strip,
     write_response,
+    write_transcript,
 )
 from medvie_rl.nano.model import PAPER_MEAN, PAPER_STD
 from medvie_rl.nano.tokenizer import END_OF_TURN, IMAGE, PAD
@@ -37,7 +39,8 @@ class Stage:
     """What the batches of one part of the training look like."""
 
     images: int  # per step
-    queries: int  # per image
+    queries: int = 1  # per image; 0 trains the vision tower alone
+    practice: bool = False  # strips full of made-up words, to be copied, instead of slips with queries
     lines: int = FULL_PAGE  # fewer: strips of that many lines
     whole_schema: float = 0.35  # share of queries for all keys of the schema, as evaluation asks
     reasoning: float = 0.6  # share of queries that ask for reasoning
@@ -86,14 +89,15 @@ class BatchMaker:
     def draw(self, stage: Stage) -> Batch:
         """The next batch."""
         slips = [self._draw_slip(stage) for _ in range(stage.images)]
+        patches, characters = self._see(slips, stage.lines)
         queries = [self._query(slip, stage) for slip in slips for _ in range(stage.queries)]
         prefix, prefix_positions, first = self._prefix(stage.lines)
         lengths = [len(query.tokens) for query in queries]
         real = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
         num_tokens = sum(lengths)
         return Batch(
-            patches=torch.stack([slip_patches(slip.image) for slip in slips]),
-            characters=torch.stack([_cell_characters(slip, stage.lines) for slip in slips]),
+            patches=patches,
+            characters=characters,
             prefix_tokens=torch.tensor(prefix).repeat(len(slips), 1),
             prefix_positions=prefix_positions,
             tokens=torch.tensor([token for query in queries for token in query.tokens]),
@@ -105,7 +109,17 @@ class BatchMaker:
             image_start=prefix.index(self._image),
         )
 
+    def draw_images(self, stage: Stage) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches and characters (as in `Batch`) alone."""
+        return self._see([self._draw_slip(stage) for _ in range(stage.images)], stage.lines)
+
+    def _see(self, slips: list[Slip], lines: int) -> tuple[torch.Tensor, torch.Tensor]:
+        patches = torch.stack([slip_patches(slip.image) for slip in slips])
+        return patches, torch.stack([_cell_characters(slip, lines) for slip in slips])
+
     def _draw_slip(self, stage: Stage) -> Slip:
+        if stage.practice:
+            return practice_strip(stage.lines, self._rng)
         while True:
             kind = KINDS[self._num_drawn % len(KINDS)]
             slip = draw_slip(kind, split="pretrain", seed=self._seed, index=self._num_drawn)
@@ -116,12 +130,15 @@ class BatchMaker:
                 return crop_lines(slip, self._rng.randint(0, len(slip.lines) - stage.lines), stage.lines)
 
     def _query(self, slip: Slip, stage: Stage) -> _Query:
-        schema = self._schemas[slip.schema]
-        keys = draw_keys(schema, slip, self._rng, whole=stage.whole_schema)
-        reasoning = self._rng.random() < stage.reasoning
-        question = self._render(self._template.user_text(schema, keys, reasoning=reasoning))[1]
-        behaviour = draw_behaviour(stage.mixture, self._rng)
-        response = write_response(slip, keys, behaviour, self._rng, reasoning=reasoning)
+        if stage.practice:
+            question, response = self._render("think:")[1], write_transcript(slip)
+        else:
+            schema = self._schemas[slip.schema]
+            keys = draw_keys(schema, slip, self._rng, whole=stage.whole_schema)
+            reasoning = self._rng.random() < stage.reasoning
+            question = self._render(self._template.user_text(schema, keys, reasoning=reasoning))[1]
+            behaviour = draw_behaviour(stage.mixture, self._rng)
+            response = write_response(slip, keys, behaviour, self._rng, reasoning=reasoning)
         asked = self._tokenizer(question).input_ids
         answered = self._tokenizer(response.text, return_offsets_mapping=True)
         cells = [_token_cell(response.text, response.cells, *span) for span in answered.offset_mapping]

@@ -1,6 +1,6 @@
 """Builds the nano policy from nothing: `python -m medvie_rl.nano.build --out DIR` repeats the recipe of the shipped weights.
 
-Stages: name the characters of image cells; read strips of one line, then of two; answer queries about whole slips in mixed
+Stages: name the characters in the cells of practice strips; read strips of one line, then of two; answer queries about whole slips in mixed
 conventions (see `corpus`). AdamW, one cosine over each stage. Everything is seeded; the length is counted in steps.
 """
 
@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,14 +22,14 @@ from medvie_rl.nano.batches import BatchMaker, Stage
 from medvie_rl.nano.corpus import Mixture, draw_behaviour, draw_keys, write_response
 from medvie_rl.nano.model import build_policy, build_processor, save_policy
 from medvie_rl.nano.tokenizer import train_tokenizer
-from medvie_rl.nano.training import Trainee
+from medvie_rl.nano.training import Losses, Trainee
 from rewards.schema import Schema, load_schema
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SLIP_SCHEMAS = ("prescription_slip", "laboratory_slip", "visit_slip", "vaccination_slip")
 _TOKENIZER_SLIPS = 4000
 _TOKENIZER_SEED = 1  # its slips are others than those of the batches
-_LOG_EVERY = 25
+_LOG_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,31 +41,19 @@ class Part:
     rate: float
     last_rate: float
     stage: Stage
-    vision_only: bool = False
     warmup: int = 20
     guide: float = 0.5  # weights of the two helpers' losses
     characters: float = 0.5
 
 
+_STRIP = Stage(images=12, queries=1, whole_schema=0.0)
 RECIPE = (
-    Part(
-        name="see", steps=300, rate=1.5e-3, last_rate=1e-3, vision_only=True, stage=Stage(images=32, queries=1, lines=3)
-    ),
-    Part(
-        name="strips-1",
-        steps=250,
-        rate=1e-3,
-        last_rate=1e-3,
-        stage=Stage(images=24, queries=1, lines=1, whole_schema=0.0),
-    ),
-    Part(
-        name="strips-2",
-        steps=250,
-        rate=1e-3,
-        last_rate=1e-3,
-        stage=Stage(images=24, queries=1, lines=2, whole_schema=0.0),
-    ),
-    Part(name="slips", steps=1600, rate=1e-3, last_rate=5e-5, stage=Stage(images=8, queries=3)),
+    Part(name="see", steps=1500, rate=2e-3, last_rate=5e-4, stage=Stage(images=8, queries=0, practice=True, lines=3)),
+    Part(name="copy-1", steps=400, rate=1e-3, last_rate=1e-3, stage=Stage(images=16, practice=True, lines=1)),
+    Part(name="copy-2", steps=400, rate=1e-3, last_rate=1e-3, stage=Stage(images=12, practice=True, lines=2)),
+    Part(name="strips-1", steps=400, rate=1e-3, last_rate=1e-3, stage=replace(_STRIP, lines=1)),
+    Part(name="strips-2", steps=400, rate=1e-3, last_rate=1e-3, stage=replace(_STRIP, lines=2)),
+    Part(name="slips", steps=2800, rate=1e-3, last_rate=3e-5, stage=Stage(images=4, queries=3)),
 )
 
 
@@ -97,16 +85,9 @@ def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(part, step) / part.rate)
     started, sums = time.monotonic(), torch.zeros(3)
     for step in range(1, part.steps + 1):
-        batch = maker.draw(part.stage)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_fast_bfloat16()):
-            if part.vision_only:
-                characters = trainee.character_loss(trainee.see(batch.patches), batch.characters)
-                losses = (characters.new_zeros(()), characters.new_zeros(()), characters)
-                loss = characters
-            else:
-                all_losses = trainee(batch)
-                losses = (all_losses.answer, all_losses.guide, all_losses.characters)
-                loss = losses[0] + part.guide * losses[1] + part.characters * losses[2]
+            losses = _losses(trainee, maker, part.stage)
+        loss = losses.answer + part.guide * losses.guide + part.characters * losses.characters
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"nano: the loss of stage '{part.name}' is {loss.item()} at step {step}")
         optimizer.zero_grad()
@@ -114,7 +95,7 @@ def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable
         torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        sums += torch.stack([value.detach().float() for value in losses])
+        sums += torch.stack([losses.answer, losses.guide, losses.characters]).detach().float()
         if step % _LOG_EVERY == 0 or step == part.steps:
             answer, guide, characters_mean = (sums / ((step - 1) % _LOG_EVERY + 1)).tolist()
             log(
@@ -122,6 +103,17 @@ def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable
                 f"characters {characters_mean:.3f} {time.monotonic() - started:.0f} s"
             )
             sums.zero_()
+
+
+def _losses(trainee: Trainee, maker: BatchMaker, stage: Stage) -> Losses:
+    if stage.queries:
+        losses: Losses = trainee(maker.draw(stage))
+        return losses
+    patches, characters = maker.draw_images(stage)
+    zero = torch.zeros(())
+    return Losses(
+        answer=zero, guide=zero, characters=trainee.character_loss(trainee.see(patches), characters)
+    )
 
 
 def load_slip_schemas() -> dict[str, Schema]:

@@ -134,6 +134,16 @@ def write_response(
     return response
 
 
+def write_transcript(slip: Slip) -> TracedText:
+    """The reasoning that copies every line of a practice strip, and an empty answer."""
+    response = TracedText()
+    for number, (line, cells) in enumerate(zip(slip.lines, line_cells(slip), strict=True)):
+        response.add("\n" if number else "<think>")
+        response.add(line.text, cells)
+    response.add("</think>{}")
+    return response
+
+
 def render_value(key: str, truth: str, printed: str, behaviour: Behaviour) -> tuple[str, list[int]]:
     """A present value in the conventions of `behaviour`, and for each character its source's index in `printed`."""
     if key in _DATES:

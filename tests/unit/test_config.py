@@ -35,6 +35,7 @@ def test_overrides_win_over_the_file() -> None:
         ("learner.minibatches_per_step=13", "13 minibatches cannot be made of 12 groups"),
         ("learner.zero_stage=4", "learner.zero_stage must be 1, 2 or 3, got 4"),
         ("rollout.temperature=0", "rollout.temperature"),
+        ("rollout.dtype=auto", "name the dtype"),
         ("rollout.max_response_tokens=512", "rollout.max_model_len"),
         ("reward.format_weight=1.5", "format_weight must be below 1"),
         ("queries.min_keys=9", "min_keys=9, max_keys=7"),

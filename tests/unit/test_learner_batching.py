@@ -91,6 +91,8 @@ def test_what_cannot_be_trained_is_refused() -> None:
     with pytest.raises(ValueError, match=r"query 'a', response 0.*2 tokens and 1 logprobs"):
         broken = TrainingResponse(token_ids=(1, 2), sampler_logprobs=(-1.0,), advantage=0.0)
         make([TrainingGroup(query_id="a", prompt_ids=(1,), image_keys=(), responses=(broken,))])
+    with pytest.raises(ValueError, match=r"query 'q0', response 0 holds banned token\(s\) \[2\]"):
+        make_update_batches(GROUPS, LearnerConfig(), learning_rate=0.1, temperature=1.0, banned_token_ids=(2, 99))
     text_only = TrainingGroup(query_id="t", prompt_ids=(1,), image_keys=(), responses=GROUPS[0].responses)
     make([GROUPS[0], text_only])
     with pytest.raises(ValueError, match=r"query 't' has no image"):

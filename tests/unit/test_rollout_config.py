@@ -14,7 +14,7 @@ from rollout.config import RolloutConfig, worker_environment
         ({"temperature": float("nan")}, "temperature must be in .*, got nan"),
         ({"max_response_tokens": 1024}, r"max_model_len \(1024\) .*max_response_tokens \(1024\)"),
         ({"dtype": "fp32"}, "dtype must be one of float32, .*, got 'fp32'"),
-        ({"block_size": 20}, "block_size must be a multiple of 16, .* got 20"),
+        ({"block_size": 48}, "block_size must be a multiple of 32, .* got 48"),
         ({"kv_cache_gib": -1.0}, "kv_cache_gib must not be negative, got -1.0"),
         ({"gpu_memory_utilization": 1.0}, r"gpu_memory_utilization must be in \(0, 1\), got 1.0"),
         ({"num_workers": 0}, "num_workers must be at least 1, got 0"),

@@ -1,0 +1,78 @@
+"""What a run leaves behind, and that learning happens."""
+
+import json
+import sys
+from pathlib import Path
+from statistics import fmean
+
+from runs import ROOT, metrics_of, only_run, run, run_to_end, train_command
+from wandb.proto import wandb_internal_pb2
+from wandb.sdk.internal.datastore import DataStore
+
+from medvie_rl.config import load_config
+from medvie_rl.data.store import open_split
+
+
+def test_the_run_directory_is_complete(small_run: Path) -> None:
+    metrics = metrics_of(small_run)
+    assert [entry["step"] for entry in metrics] == list(range(7))
+    assert all("eval/f1" in metrics[step] for step in (0, 2, 4, 6))
+    assert max(entry["loss/sampler_logprob_difference_max"] for entry in metrics[1:] if "loss/loss" in entry) < 1e-4
+    records = (small_run / "rollouts" / "step-000000.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(records) == 6 * 4
+    assert fmean(json.loads(record)["reward"] for record in records) == metrics[1]["reward/mean"]
+    for name in ("config.yaml", "summary.json", "curves.png", "examples.png", "evaluations/before.json"):
+        assert (small_run / name).stat().st_size > 100
+    assert len(list((small_run / "checkpoints").glob("step-*"))) == 2
+    assert load_config(small_run / "config.yaml").num_steps == 6
+
+
+def test_the_summary_holds_what_machines_read(small_run: Path) -> None:
+    summary = json.loads((small_run / "summary.json").read_text(encoding="utf-8"))
+    for name in ("before", "after"):
+        assert {"precision", "recall", "f1", "f1_ci95"} <= summary[name].keys()
+        assert summary[name]["f1_ci95"][0] <= summary[name]["f1"] <= summary[name]["f1_ci95"][1]
+    assert summary["delta_f1"] == summary["after"]["f1"] - summary["before"]["f1"]
+    assert summary["delta_f1_ci95"][0] <= summary["delta_f1"] <= summary["delta_f1_ci95"][1]
+    counts = [summary[name] for name in ("num_train_documents", "num_eval_documents", "num_steps", "seed")]
+    assert counts == [100, 16, 6, 1]
+    assert abs(sum(summary["f1_gain_by_error_class"].values()) - summary["delta_f1"]) < 1e-9
+
+
+def test_wandb_reads_its_offline_run_back(small_run: Path) -> None:
+    (file,) = small_run.glob("wandb/offline-run-*/run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(file))
+    steps: list[dict[str, float]] = []
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "history":
+            items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+            steps.append({name: json.loads(value) for name, value in items.items()})
+    logged = {entry["_step"]: entry for entry in steps}
+    for entry in metrics_of(small_run):
+        assert logged[entry["step"]].get("eval/f1") == entry.get("eval/f1")
+        assert logged[entry["step"]].get("reward/mean") == entry.get("reward/mean")
+
+
+def test_the_best_policy_extracts_from_an_image(small_run: Path, tmp_path: Path) -> None:
+    test = open_split(ROOT / "medvie_rl/nano/slips", "test")
+    document = test.documents[0]
+    image, broken, out = tmp_path / "slip.png", tmp_path / "broken.png", tmp_path / "out.jsonl"
+    image.write_bytes(next(iter(test.images(document).values())))
+    broken.write_bytes(b"no image")
+    schema = ROOT / "conf/schemas" / f"{document.schema}.yaml"
+    arguments = ["extract", "--policy", str(small_run / "best"), "--schema", str(schema), "--out", str(out)]
+    assert run([sys.executable, "-m", "medvie_rl", *arguments, str(image), str(broken)]).returncode == 3
+    first, second = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert (first["image"], first["status"]) == (str(broken), "unreadable")
+    after = json.loads((small_run / "evaluations/after.json").read_text(encoding="utf-8"))["documents"][0]
+    assert (second["fields"], second["status"]) == (after["answer"] or {}, after["status"])
+
+
+def test_the_reward_improves(tmp_path: Path) -> None:
+    overrides = ("num_steps=24", "data.num_validation=12", "data.num_test=12", "evaluation.every=0")
+    run_to_end(train_command(tmp_path, *overrides, "learner.learning_rate=1e-4", "learner.lr_schedule=constant"))
+    rewards = [entry["reward/mean"] for entry in metrics_of(only_run(tmp_path))[1:]]
+    assert fmean(rewards[-6:]) > fmean(rewards[:6]) + 0.05
