@@ -7,13 +7,16 @@ ARGS   ?=
 
 ACCELERATOR := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 BIN         := $(VENV)/bin
-READY       := $(VENV)/.ready-$(ACCELERATOR)
-READY_DEV   := $(READY)-dev
+MARK        := $(VENV)/.medvie-$(ACCELERATOR)
+READY       := $(MARK)-ready
+READY_DEV   := $(MARK)-ready-dev
 INSTALL_DEPENDS := pyproject.toml constraints.txt $(wildcard medvie_rl/install/*.py)
 
-# An environment whose interpreter no longer runs (moved folder, removed Python) is stale: make it again.
+# An environment is stale, and made again, if it was made for the other accelerator or if its interpreter no longer runs
+# (moved folder, removed Python). Only one that this Makefile made, which bears its mark, is ever removed.
+MADE_HERE := $(wildcard $(VENV)/.medvie-cpu $(VENV)/.medvie-gpu)
 ifneq ($(wildcard $(VENV)/bin/python),)
-ifneq ($(shell $(VENV)/bin/python -c "import sys; print(sys.version_info[:2] == (3, 11) and sys.prefix == '$(abspath $(VENV))')" 2>/dev/null),True)
+ifneq ($(shell $(BIN)/python -c "import sys; print(sys.version_info[:2] == (3, 11) and sys.prefix == '$(abspath $(VENV))')" 2>/dev/null)$(wildcard $(MARK)),True$(MARK))
 STALE := stale
 endif
 endif
@@ -21,13 +24,15 @@ endif
 .PHONY: help setup setup-dev train-local test test-unit test-integration test-full test-gpu lint submit clean $(STALE)
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*##/\1 --/p' $(MAKEFILE_LIST) | column -t -s '--' 2>/dev/null || true
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): $(INSTALL_DEPENDS) $(STALE)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: '$(PYTHON)' was not found. Install it, or say PYTHON=/path/to/python3.11"; exit 1; }
+	@[ -z "$(STALE)" ] || [ -n "$(MADE_HERE)" ] || { echo "$(VENV) is another program's environment, or a broken one: remove it, or say VENV=another/folder"; exit 1; }
 	@[ -z "$(STALE)" ] || rm -rf $(VENV)
 	@echo "Installing into $(VENV) for $(ACCELERATOR) (about 3 minutes and 4 GB the first time) ..."
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@touch $(MARK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(ACCELERATOR)]"
 	$(BIN)/python -m medvie_rl.install
 	@touch $@
@@ -66,8 +71,9 @@ test-full: test  ## and the long ones
 test-gpu: $(READY_DEV)  ## on a machine with a GPU
 	$(BIN)/python -m pytest tests/gpu -m gpu $(ARGS)
 
-submit:  ## submit a job to the Ray cluster at ADDRESS: make submit ADDRESS=http://head:8265 CONFIG=conf/qwen2_5_vl_7b.yaml
-	$(BIN)/ray job submit --address $(or $(ADDRESS),http://127.0.0.1:8265) --working-dir . -- python -m medvie_rl train --config $(or $(CONFIG),conf/local.yaml) $(ARGS)
+submit: $(READY)  ## submit a job to the Ray cluster at ADDRESS: make submit ADDRESS=http://head:8265 CONFIG=conf/qwen2_5_vl_7b.yaml
+	RAY_AUTH_MODE=token $(BIN)/ray job submit --address $(or $(ADDRESS),http://127.0.0.1:8265) --working-dir . -- python -m medvie_rl train --config $(or $(CONFIG),conf/local.yaml) $(ARGS)
 
 clean:  ## remove the environment and caches (runs/ stays)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@[ -z "$(MADE_HERE)" ] || rm -rf $(VENV)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

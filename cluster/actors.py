@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -100,7 +100,8 @@ def _missing(bundles: Sequence[Mapping[str, float]]) -> str:
 def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60.0) -> list[Any]:
     """The results of actor calls, in order. Says what it waits for every `notice_seconds`.
 
-    An error of an actor is raised as it was raised there, with the actor's traceback as its cause.
+    An error of an actor's method is raised as it was raised there, with the actor's traceback as its cause. An actor
+    that died, or could not start, raises ClusterError with the reason that Ray gives.
     """
     pending = list(references)
     started = time.monotonic()
@@ -123,3 +124,5 @@ def _raise_original(reference: Any) -> None:
         if isinstance(error.cause, Exception):
             raise error.cause from error
         raise
+    except RayActorError as error:
+        raise ClusterError(f"an actor died: {error}") from error

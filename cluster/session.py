@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ _ANSWER_SECONDS = 10.0
 
 
 @contextmanager
-def connect(config: ClusterConfig, *, num_cpus: float, environment: Mapping[str, str]) -> Iterator[None]:
+def connect(
+    config: ClusterConfig, *, num_cpus: float, environment: Mapping[str, str], num_gpus: float = 0.0
+) -> Iterator[None]:
     """Ray for the time of a run. `environment` reaches every actor; `num_cpus` is what the run's actors need together.
 
     Raises ClusterError, with what to do, if shared memory is too small for the object store or the address is dead.
@@ -27,9 +30,10 @@ def connect(config: ClusterConfig, *, num_cpus: float, environment: Mapping[str,
     runtime_env = {"env_vars": dict(environment)}
     address = config.address or os.environ.get("RAY_ADDRESS", "")
     if address:
-        _check_answers(address)
+        _check_answers(address, "cluster.address" if config.address else "RAY_ADDRESS")
         ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="error")
     else:
+        _check_gpus(num_gpus)
         store = config.object_store_mib * 2**20
         _check_shared_memory(store)
         ray.init(
@@ -46,8 +50,29 @@ def connect(config: ClusterConfig, *, num_cpus: float, environment: Mapping[str,
         ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
+def _check_gpus(needed: float) -> None:
+    if needed and (found := _num_gpus_here()) < needed:
+        raise ClusterError(
+            f"needs {needed:g} GPUs, this machine has {found}: submit the run to a cluster, or choose a "
+            "configuration for this machine, such as conf/local.yaml"
+        )
+
+
+def _num_gpus_here() -> int:
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
+def _check_answers(address: str, source: str) -> None:
     """Ray itself waits for minutes for an address that is dead."""
+    if address.startswith("http"):
+        raise ClusterError(
+            f"{source}: '{address}' is the address of a job server, which `ray job submit` wants; a run takes a "
+            "cluster's own address, or none to run on this machine"
+        )
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # "auto" and the like: Ray finds it
@@ -55,8 +80,8 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
     except OSError as error:
         raise ClusterError(
-            f"cluster.address: no Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, or "
-            "leave the address empty to run on this machine"
+            f"{source}: no Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, or leave "
+            f"{source} empty to run on this machine"
         ) from error
 
 

@@ -27,7 +27,7 @@ class UpdateBatch:
     """One call of `LearnerWorker.update`, for one rank: `minibatches[m]` is this rank's share of minibatch m.
 
     `num_micro_batches[m]` and `num_response_tokens[m]` are the same on every rank: under ZeRO-3 all ranks run the same
-    number of micro-batches (a rank with fewer groups repeats its last one with weight zero), and the loss denominator
+    number of micro-batches (a rank with fewer groups runs a group without responses), and the loss denominator
     is the global number of response tokens.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 
 _EPILOG = """examples:
@@ -59,7 +60,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source = train.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="FILE", help="a configuration file, e.g. conf/local.yaml")
     source.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with this run from its newest checkpoint")
-    train.add_argument("--dry-run", action="store_true", help="check everything, print the plan, start nothing")
+    train.add_argument("--dry-run", action="store_true", help="check the configuration, print the plan, start nothing")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. learner.learning_rate=1e-5")
     train.set_defaults(command=_train)
 
@@ -77,7 +78,7 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     extract.add_argument("--out", type=Path, help="JSONL file to write (default: standard output)")
     extract.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     extract.add_argument(
-        "--set", nargs="*", default=[], metavar="key=value", help="engine settings, e.g. dtype=bfloat16"
+        "--set", action="append", default=[], metavar="key=value", help="engine setting, e.g. dtype=bfloat16"
     )
     extract.set_defaults(command=_extract)
 
@@ -107,22 +108,25 @@ def _add_nano(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     build.add_argument("--out", type=Path, required=True, help="policy folder to make")
     build.add_argument("--seed", type=int, default=0)
     build.set_defaults(command=_nano_build)
+    unseen = kinds.add_parser("unseen", help="how a run on slips reads values that it never saw")
+    unseen.add_argument("run", type=Path, metavar="RUN_DIR")
+    unseen.set_defaults(command=_nano_unseen)
 
 
 def _train(options: argparse.Namespace) -> int:
     from medvie_rl.config import load_config
+    from medvie_rl.run import resolved_config
 
     if options.resume and options.overrides:
         raise UserError("a resumed run keeps its settings; overrides go with --config")
-    path = options.resume / "config.yaml" if options.resume else options.config
-    if options.resume and not path.is_file():
-        raise UserError(f"{options.resume}: not a run directory (it has no config.yaml)")
+    path = resolved_config(options.resume) if options.resume else options.config
     config = load_config(path, options.overrides)
     if options.dry_run:
         from medvie_rl.plan import describe_plan
 
         print(describe_plan(config))
         return 0
+    set_environment(allow_downloads=config.allow_downloads)
     from medvie_rl.train import train
 
     train(config, resume=options.resume)
@@ -130,6 +134,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
+    set_environment(allow_downloads=False)
     from medvie_rl.extract import extract
 
     return extract(
@@ -176,6 +181,13 @@ def _nano_build(options: argparse.Namespace) -> int:
     from medvie_rl.nano.build import build_nano
 
     build_nano(options.out, seed=options.seed)
+    return 0
+
+
+def _nano_unseen(options: argparse.Namespace) -> int:
+    from medvie_rl.nano.overlap import describe_never_seen
+
+    print(describe_never_seen(options.run))
     return 0
 
 

@@ -33,6 +33,11 @@ class DataConfig:
     num_validation: int = 0
     num_test: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("num_train", "num_validation", "num_test"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.{name}: expected 0 (all) or more, got {getattr(self, name)}")
+
 
 @dataclass(kw_only=True)
 class EvaluationConfig:
@@ -41,6 +46,12 @@ class EvaluationConfig:
     every: int = 10  # steps between scores of the validation split, 0 = only the end
     reasoning: bool = True  # ask for reasoning before the JSON
     bootstrap_samples: int = 2000  # for the 95% intervals, over documents
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"evaluation.every: expected 0 (only the end) or more steps, got {self.every}")
+        if self.bootstrap_samples < 1:
+            raise ValueError(f"evaluation.bootstrap_samples: expected at least 1, got {self.bootstrap_samples}")
 
 
 @dataclass(kw_only=True)
@@ -51,6 +62,8 @@ class CheckpointConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"checkpoint.every: expected 0 (only the end) or more steps, got {self.every}")
         if self.keep < 1:
             raise ValueError(f"checkpoint.keep: at least 1 is needed to resume from, got {self.keep}")
 
@@ -109,6 +122,17 @@ class Config:
             raise ValueError(
                 f"learner.minibatches_per_step: {minibatches} minibatches cannot be made of {self.queries_per_step} "
                 "groups; lower it or raise queries_per_step"
+            )
+        if self.learner.max_tokens_per_micro_batch < self.rollout.max_model_len:
+            raise ValueError(
+                "learner.max_tokens_per_micro_batch: a prompt with one response may have "
+                f"{self.rollout.max_model_len} tokens (rollout.max_model_len), got "
+                f"{self.learner.max_tokens_per_micro_batch}; raise it"
+            )
+        if self.rollout.tensor_parallel_size > max(1.0, self.cluster.rollout_gpus):
+            raise ValueError(
+                f"cluster.rollout_gpus: tensor_parallel_size {self.rollout.tensor_parallel_size} needs as many GPUs for "
+                f"each engine, got {self.cluster.rollout_gpus:g}"
             )
         if self.rollout.dtype == "auto":
             raise ValueError("rollout.dtype: name the dtype in which the learner sends the weights, e.g. bfloat16")

@@ -61,7 +61,7 @@ def draw_examples(examples: Sequence[Mapping[str, Any]], path: Path) -> None:
     for (picture, table), example in zip(axes, examples, strict=True):
         with Image.open(io.BytesIO(example["image"])) as image:
             picture.imshow(image.convert("RGB"))
-        picture.set_title(example["id"], fontsize=9)
+        picture.set_title(example["id"], fontsize=9, parse_math=False)
         picture.axis("off")
         table.axis("off")
         _draw_table(table, example["rows"])
@@ -78,6 +78,7 @@ def _draw_table(axis: Any, rows: Sequence[Sequence[str]]) -> None:
     table.scale(1, 1.35)
     for (line, _), cell in table.get_celld().items():
         cell.set_edgecolor("#dddddd")
+        cell.get_text().set_parse_math(False)  # values may hold dollar signs
         if line == 0:
             cell.set_text_props(weight="bold")
     for line, row in enumerate(rows, start=1):

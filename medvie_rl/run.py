@@ -11,6 +11,7 @@ runs/NAME-TIME/
   wandb/               the W&B run, offline unless asked otherwise
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -19,11 +20,13 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from medvie_rl.config import Config, load_config, to_yaml
 from medvie_rl.errors import ConfigError
 from medvie_rl.policy_card import PolicyCard, read_policy_card
+
+_RAY_PACKAGES = "working_dir_files"  # where Ray unpacks the working directory of a job
 
 
 @dataclass(kw_only=True)
@@ -45,12 +48,13 @@ class Run:
         self.folder = folder
         self.config = config
         self._wandb: Any = None
+        self._lock = _lock(folder)
 
     @classmethod
     def create(cls, config: Config) -> "Run":
         """A new run directory below `output_dir`, never an existing one."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        base = Path(config.output_dir) / f"{config.name}-seed{config.seed}-{stamp}"
+        base = _output_folder(config.output_dir) / f"{config.name}-seed{config.seed}-{stamp}"
         folder = base
         for attempt in range(1, 1000):
             try:
@@ -66,9 +70,7 @@ class Run:
     @classmethod
     def open(cls, folder: Path) -> "Run":
         """An existing run, with the configuration it was started with."""
-        if not (folder / "config.yaml").is_file():
-            raise ConfigError(f"{folder}: not a run directory (it has no config.yaml)")
-        return cls(folder, load_config(folder / "config.yaml"))
+        return cls(folder.absolute(), load_config(resolved_config(folder)))
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
@@ -89,8 +91,9 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """All logged metrics so far."""
         path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines]
+        content = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole = content[: content.rfind("\n") + 1]  # a killed run may leave half a line
+        return [json.loads(line) for line in whole.splitlines()]
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json` and close W&B with the same numbers."""
@@ -136,7 +139,7 @@ class Run:
 
     def save(self, state: RunState, write: Callable[[Path], None]) -> None:
         """Save a checkpoint: `write` fills a folder aside, which is then renamed; older ones are removed."""
-        final = self.folder / "checkpoints" / f"step-{state.step:06d}"
+        final = self.folder / "checkpoints" / _checkpoint_name(state.step)
         aside = final.with_name(f".{final.name}.partial")
         _remove(aside)
         aside.mkdir(parents=True)
@@ -145,7 +148,8 @@ class Run:
         _remove(final)
         os.rename(aside, final)
         for old in self._checkpoints()[: -self.config.checkpoint.keep]:
-            _remove(old)
+            if old.name != _checkpoint_name(state.best_step):  # its policy can be exported again
+                _remove(old)
 
     def best_policy_step(self) -> int:
         """The step whose policy `best_policy` holds, -1 if there is none yet."""
@@ -170,33 +174,56 @@ class Run:
         os.rename(aside, self.best_policy)
         _remove(old)
 
-    def latest_checkpoint(self) -> tuple[Path, RunState] | None:
-        """The newest complete checkpoint and the state it holds, or None if the run has not saved one."""
-        checkpoints = self._checkpoints()
-        if not checkpoints:
-            return None
-        newest = checkpoints[-1]
-        return newest, RunState(**json.loads((newest / "state.json").read_text(encoding="utf-8")))
+    def checkpoints(self) -> list[tuple[Path, RunState]]:
+        """The complete checkpoints with the state that each holds, the newest first."""
+        return [
+            (folder, RunState(**json.loads((folder / "state.json").read_text(encoding="utf-8"))))
+            for folder in reversed(self._checkpoints())
+        ]
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.folder / "checkpoints").glob("step-*"))
 
     def _forget_after(self, step: int) -> None:
-        kept = [line for line in self.metrics() if line["step"] <= step] if (step or self.latest_checkpoint()) else []
+        kept = [line for line in self.metrics() if line["step"] <= step] if self._checkpoints() else []
         text = "".join(json.dumps(line) + "\n" for line in kept)
         _write_atomically(self.folder / "metrics.jsonl", text)
         for path in (self.folder / "rollouts").glob("step-*.jsonl"):
-            if int(path.stem.split("-")[1]) >= step:
+            if int(path.stem.split("-")[1]) > step:
                 path.unlink()
 
 
+def _checkpoint_name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def resolved_config(folder: Path) -> Path:
+    """The configuration file of a run directory; raises ConfigError if the folder is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{folder}: not a run directory (it has no config.yaml)")
+    return path
+
+
+def _output_folder(output_dir: str) -> Path:
+    """A relative folder lies below the current one; in a submitted job, whose own folder is temporary, below home."""
+    in_job_package = _RAY_PACKAGES in Path.cwd().parts
+    return (Path.home() / "medvie" if in_job_package else Path.cwd()) / output_dir
+
+
 def _start_wandb(folder: Path, config: Config, state: RunState) -> Any:
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # no crash reports: they would leave the machine
-    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     settings = wandb.Settings(
-        console="off", disable_git=True, disable_code=True, save_code=False, x_disable_stats=True, silent=True
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
     )
     state.wandb_id = state.wandb_id or uuid.uuid4().hex[:8]
     return wandb.init(
@@ -209,6 +236,16 @@ def _start_wandb(folder: Path, config: Config, state: RunState) -> Any:
         config=asdict(config),
         settings=settings,
     )
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Held as long as the run's object lives: two processes must not write the same run."""
+    file = (folder / ".lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(f"{folder}: another process works on this run; wait until it has ended") from error
+    return file
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -1,10 +1,12 @@
 """The end of a run: what changed on held-out documents, for a person and for machines."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from medvie_rl.data.load import RunData
 from medvie_rl.display import Display
@@ -49,10 +51,10 @@ def finish_run(
     console.print(f"{best} ({state.seconds:.0f} s of training)", soft_wrap=True)
     for name, path in _paths(run).items():
         console.print(f"  {name:<12}{path}", soft_wrap=True)
-    schema = data.test[0].schema
+    schema = Path(run.config.schemas) / f"{data.test[0].schema}.yaml"
     console.print("extract from an image with the new policy:")
     console.print(
-        f"  medvie extract --policy {run.best_policy} --schema {run.config.schemas}/{schema}.yaml IMAGE",
+        f"  {sys.executable} -m medvie_rl extract --policy {run.best_policy} --schema {schema} IMAGE",
         soft_wrap=True,
     )
     console.print(f"run directory: {run.folder}", soft_wrap=True)
@@ -136,11 +138,11 @@ def _gain_table(gain: GainByErrorClass) -> Table:
 
 
 def _example_table(before: Evaluation, after: Evaluation, index: int) -> Table:
-    table = Table(title=f"document {before.queries[index].document.id}")
+    table = Table(title=Text(f"document {before.queries[index].document.id}"))
     for column in ("key", "truth", "before", "after"):
         table.add_column(column, overflow="fold")
     for key, true, first, first_outcome, second, second_outcome in _rows(before, after, index):
-        table.add_row(key, true, _coloured(first, first_outcome), _coloured(second, second_outcome))
+        table.add_row(Text(key), Text(true), _styled(first, first_outcome), _styled(second, second_outcome))
     return table
 
 
@@ -175,10 +177,9 @@ def _cell(leaf: Leaf | None) -> tuple[str, str]:
     return ("" if leaf.answered is None else str(leaf.answered)), leaf.outcome.value
 
 
-def _coloured(text: str, outcome: str) -> str:
-    colour = {"": "white", LeafOutcome.CORRECT: "green", LeafOutcome.CONVENTION: "yellow"}.get(outcome, "red")
-    shown = text.replace("[", r"\[") or ("(left out)" if outcome == LeafOutcome.OMITTED else "")
-    return f"[{colour}]{shown}[/{colour}]"
+def _styled(text: str, outcome: str) -> Text:
+    colour = {"": "", LeafOutcome.CORRECT: "green", LeafOutcome.CONVENTION: "yellow"}.get(outcome, "red")
+    return Text(text or ("(left out)" if outcome == LeafOutcome.OMITTED else ""), style=colour)
 
 
 def _with_interval(value: float, interval: tuple[float, float], sign: str = "") -> str:

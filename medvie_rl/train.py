@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from learner.checkpoint import CheckpointError
 from learner.config import learning_rate_at
 from medvie_rl.batch import ScoredGroup, make_training_groups, rollout_records, step_metrics
 from medvie_rl.config import Config
@@ -26,7 +27,7 @@ from medvie_rl.workers import Workers, start_workers
 
 
 def train(config: Config, *, resume: Path | None = None) -> Path:
-    """Train a policy, or go on with the run in the folder `resume`; returns the run directory.
+    """Train a policy, or go on with the run in the folder `resume`, whose configuration it is; returns its folder.
 
     Raises ConfigError for bad settings or documents before anything starts, and FloatingPointError, with the queries
     named, if a loss is not finite.
@@ -44,11 +45,11 @@ def train(config: Config, *, resume: Path | None = None) -> Path:
 
 def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple[Evaluation, Evaluation, RunState]:
     config = run.config
-    state = _restore(run, workers)
+    state = _restore(run, workers, display)
     run.start_logging(state)
     validation = evaluation_queries(data.validation, data.schemas, reasoning=config.evaluation.reasoning)
     test = evaluation_queries(data.test, data.schemas, reasoning=config.evaluation.reasoning)
-    before = _evaluate_once(run, workers, "before", test, display)
+    before = _evaluate_once(run, state, workers, "before", test, display)
     if state.best_step < 0:
         display.status(f"scoring the base on {len(validation)} validation documents")
         _log_and_save(run, state, workers, _validate(run, state, workers, validation), display)
@@ -64,7 +65,7 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
         _log_and_save(run, state, workers, metrics, display)
 
     workers.load_weights(run.best_policy, version=state.weight_version + 1)
-    after = _evaluate_once(run, workers, "after", test, display)
+    after = _evaluate_once(run, state, workers, "after", test, display)
     return before, after, state
 
 
@@ -78,7 +79,7 @@ def _step(step: int, state: RunState, run: Run, workers: Workers, queries: Query
     with watch("score"):
         scores = workers.score(asked, rollouts)
     groups = [ScoredGroup(query=q, group=g, scores=s) for q, g, s in zip(asked, rollouts, scores, strict=True)]
-    run.record_rollouts(step, rollout_records(step, groups))  # before anything is dropped
+    run.record_rollouts(step + 1, rollout_records(step + 1, groups))  # before anything is dropped
     metrics = step_metrics(groups, weight_version=state.weight_version)
 
     batch = make_training_groups(groups, normalize=config.learner.normalize_advantages)
@@ -117,28 +118,44 @@ def _log_and_save(run: Run, state: RunState, workers: Workers, metrics: Mapping[
         run.replace_best(workers.export, step=state.step)
 
 
-def _restore(run: Run, workers: Workers) -> RunState:
-    """Bring learner and engines to the newest checkpoint's state, if there is one."""
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is None:
-        return RunState()
-    folder, state = checkpoint
-    workers.load(folder)
-    workers.sync_weights(state.weight_version)
-    if run.best_policy_step() != state.best_step:  # killed between the checkpoint and the export, or after a later one
-        if state.best_step != state.step:
-            raise ConfigError(f"{run.best_policy}: expected the policy of step {state.best_step}; start a new run")
-        run.replace_best(workers.export, step=state.step)
-    return state
+def _restore(run: Run, workers: Workers, display: Display) -> RunState:
+    """Bring learner and engines to the newest usable checkpoint's state, if there is one."""
+    for folder, state in run.checkpoints():
+        try:
+            workers.load(folder)
+        except CheckpointError as error:
+            display.console.print(f"{error}; trying the checkpoint before it", soft_wrap=True, markup=False)
+            continue
+        _restore_best(run, state, folder, workers)
+        workers.sync_weights(state.weight_version)
+        return state
+    return RunState()
 
 
-def _evaluate_once(run: Run, workers: Workers, name: str, queries: Sequence[Query], display: Display) -> Evaluation:
+def _restore_best(run: Run, state: RunState, checkpoint: Path, workers: Workers) -> None:
+    """Export the best policy again if its folder holds another one: the run was killed just before it was exported, or
+    goes on from a checkpoint before the last improvement."""
+    if run.best_policy_step() == state.best_step:
+        return
+    best = [folder for folder, other in run.checkpoints() if other.step == state.best_step]
+    if not best:
+        raise ConfigError(f"{run.folder}: the checkpoint of the best step, {state.best_step}, is gone; start a new run")
+    workers.load(best[0])
+    run.replace_best(workers.export, step=state.best_step)
+    workers.load(checkpoint)
+
+
+def _evaluate_once(
+    run: Run, state: RunState, workers: Workers, name: str, queries: Sequence[Query], display: Display
+) -> Evaluation:
     """Evaluate on the test documents, or take the recorded answers if the run has done it already."""
     config = run.config.evaluation
     options = {"bootstrap_samples": config.bootstrap_samples, "seed": run.config.seed}
     record = run.evaluation(name)
     if record is not None:
         return restore_evaluation(workers, queries, record, **options)
+    if name == "before" and state.step > 0:
+        raise ConfigError(f"{run.folder}/evaluations/before.json is gone, which a resumed run cannot make again")
     display.status(f"scoring {len(queries)} held-out documents ({name} training)")
     evaluation = evaluate(workers, queries, **options)
     run.record_evaluation(name, evaluation.record())

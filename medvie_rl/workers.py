@@ -1,6 +1,5 @@
 """The actors of a run and what the loop asks of them: generate, score, update, sync, save."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, pairwise
@@ -19,6 +18,7 @@ from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
 from medvie_rl.data.prompts import render_chat
 from medvie_rl.data.queries import Query, stable_hash
+from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
 from rewards.types import Score, ScoreRequest
 from rewards.worker import RewardWorker
@@ -31,57 +31,45 @@ T = TypeVar("T")
 
 
 @contextmanager
-def start_workers(
-    config: Config, data: RunData, status: Callable[[str], None], *, learner: bool = True
-) -> Iterator["Workers"]:
-    """Ray, and on it rollout workers, the reward actor and (to train) learner ranks, for the time of the context."""
-    environment = run_environment(config)
-    os.environ.update(environment)  # the driver reads the processor of the policy, too
+def start_workers(config: Config, data: RunData, status: Callable[[str], None]) -> Iterator["Workers"]:
+    """Ray, and on it rollout workers, the reward actor and learner ranks, for the time of the context."""
+    environment = run_environment(allow_downloads=config.allow_downloads)
     cluster = config.cluster
     num_cpus = cluster.reward_cpus + config.rollout.num_workers * cluster.rollout_cpus
-    num_cpus += config.learner.num_ranks * cluster.learner_cpus if learner else 0
+    num_cpus += config.learner.num_ranks * cluster.learner_cpus
+    num_gpus = config.rollout.num_workers * cluster.rollout_gpus + config.learner.num_ranks * cluster.learner_gpus
     status("starting Ray")
-    with connect(cluster, num_cpus=num_cpus, environment=environment):
+    with connect(cluster, num_cpus=num_cpus, num_gpus=num_gpus, environment=environment):
         status("starting rollout engines, reward actor and learner (about half a minute)")
-        workers = Workers(config, data, learner=learner)
+        workers = Workers(config, data)
         try:
             yield workers
         finally:
             workers.close()
 
 
-def run_environment(config: Config) -> dict[str, str]:
-    """Variables that every process of a run gets: no downloads unless allowed, nothing reported anywhere."""
-    offline = "0" if config.allow_downloads else "1"
-    return {
-        "HF_HUB_OFFLINE": offline,
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DO_NOT_TRACK": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-
-
 class Workers:
     """Handles to the actors. Each verb blocks until all actors concerned are done."""
 
-    def __init__(self, config: Config, data: RunData, *, learner: bool) -> None:
+    def __init__(self, config: Config, data: RunData) -> None:
         self._config = config
         self._data = data
         self._known_images: dict[Any, set[str]] = {}
         self._processor = AutoProcessor.from_pretrained(config.model)
         self._rollouts = self._start_rollouts()
         self._rewards = self._start_rewards()
-        self._learners = self._start_learners() if learner else None
+        self._learners = self._start_learners()
         self._check_all_prompts()
+        groups = [self._rewards, self._learners]
+        ready = [actor.__ray_ready__.remote() for group in groups for actor in group.actors]
+        wait_for(ready, "reward actor and learner to start")
         ready = [actor.banned_token_ids.remote() for actor in self._rollouts.actors]
         self.banned_token_ids: tuple[int, ...] = wait_for(ready, "rollout engines to start")[0]
 
     def close(self) -> None:
         """End all actors."""
         for group in (self._rollouts, self._rewards, self._learners):
-            if group is not None:
-                group.close()
+            group.close()
 
     # --- generate and score ------------------------------------------------------------------------------------------
 
@@ -131,7 +119,7 @@ class Workers:
             banned_token_ids=self.banned_token_ids,
             seed=stable_hash("minibatches", self._config.seed, step),
         )
-        actors = self._learner_actors
+        actors = self._learners.actors
         for actor in actors:
             self._send_images(actor, queries)
         pending = [actor.update.remote(batch) for actor, batch in zip(actors, batches, strict=True)]
@@ -140,29 +128,28 @@ class Workers:
 
     def sync_weights(self, version: int) -> WeightReceipt:
         """Bring the learner's weights into every engine; they go into Ray's object store once."""
-        gathered = [actor.gather_weights.remote(self._config.rollout.dtype) for actor in self._learner_actors]
-        wait_for(gathered[1:], "learner ranks to gather weights")
+        gathered = [actor.gather_weights.remote(self._config.rollout.dtype) for actor in self._learners.actors]
         pending = [actor.update_weights.remote(gathered[0], version) for actor in self._rollouts.actors]
-        receipts: list[WeightReceipt] = wait_for(pending, "engines to load weights")
+        receipts: list[WeightReceipt] = wait_for(pending + gathered[1:], "engines to load weights")
         return receipts[0]
 
     def load_weights(self, policy: Path, *, version: int) -> None:
         """Bring the weights of an exported policy into every engine, in place of the learner's."""
-        buckets = self._learner_actors[0].read_exported.remote(policy.absolute(), self._config.rollout.dtype)
+        buckets = self._learners.actors[0].read_exported.remote(policy.absolute(), self._config.rollout.dtype)
         wait_for([actor.update_weights.remote(buckets, version) for actor in self._rollouts.actors], "weights to load")
 
     def save(self, folder: Path) -> None:
         """Write the learner's state, every rank its part, into a folder that all nodes see."""
-        pending = [actor.save.remote(folder.absolute(), {}) for actor in self._learner_actors]
+        pending = [actor.save.remote(folder.absolute(), {}) for actor in self._learners.actors]
         wait_for(pending, "the checkpoint")
 
     def load(self, folder: Path) -> None:
         """Restore the learner's state."""
-        wait_for([actor.load.remote(folder.absolute()) for actor in self._learner_actors], "the checkpoint")
+        wait_for([actor.load.remote(folder.absolute()) for actor in self._learners.actors], "the checkpoint")
 
     def export(self, folder: Path) -> None:
         """Write the policy in Hugging Face format, with tokenizer and processor."""
-        wait_for([actor.export.remote(folder.absolute()) for actor in self._learner_actors], "the policy's export")
+        wait_for([actor.export.remote(folder.absolute()) for actor in self._learners.actors], "the policy's export")
 
     # --- starting ----------------------------------------------------------------------------------------------------
 
@@ -190,12 +177,6 @@ class Workers:
         ]
         group.start(LearnerWorker, arguments, learner_environment(config))
         return group
-
-    @property
-    def _learner_actors(self) -> list[Any]:
-        if self._learners is None:
-            raise RuntimeError("this run was started without a learner")
-        return self._learners.actors
 
     # --- prompts and images ------------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class RewardConfig:
         if self.precision_weight + self.recall_weight == 0:
             raise ValueError("reward.precision_weight and reward.recall_weight are both 0; one must be above 0")
         if self.format_weight >= 1:
-            raise ValueError(f"rewards.format_weight must be below 1, got {self.format_weight!r}; it is a share")
+            raise ValueError(f"reward.format_weight must be below 1, got {self.format_weight!r}; it is a share")
         for name in ("max_response_characters", "max_json_depth", "max_json_values"):
             if getattr(self, name) < 1:
                 raise ValueError(f"reward.{name} must be at least 1, got {getattr(self, name)!r}")

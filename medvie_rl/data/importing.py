@@ -51,6 +51,9 @@ def import_folder(
             document, images, split = _read_line(line, path.parent, schema, report)
             if (first := seen.setdefault(document.id, number)) != number:
                 raise ValueError(f"id '{document.id}' was used in line {first} already")
+            for key in document.image_keys:
+                if (first := seen.setdefault(key, number)) != number:
+                    raise ValueError(f"line {first} has the same image already")
         except (ValueError, OSError) as error:
             report.rejected.append(f"{path}:{number}: {error}")
             continue
@@ -92,7 +95,7 @@ def _read_line(line: bytes, folder: Path, schema: Schema, report: ImportReport) 
     for key in fields.keys() - annotation.keys():
         report.ignored_keys[key] = report.ignored_keys.get(key, 0) + 1
     document = Document(
-        id=str(entry.get("id", Path(names[0]).stem)),
+        id=str(entry.get("id") or Path(names[0]).with_suffix("").as_posix().removeprefix("images/")),
         document_type=str(entry.get("document_type", schema.document_type)),
         schema=schema.name,
         annotation=annotation,

@@ -44,10 +44,24 @@ def load_run_data(config: Config) -> RunData:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     chosen = [tuple(split.documents[: limit or None]) for split, limit in zip(splits, limits, strict=True)]
+    if not config.allow_downloads and not Path(config.model).is_dir():
+        raise ConfigError(
+            f"model: there is no folder {config.model}; name one, or set allow_downloads=true to fetch it by hub name"
+        )
+    for split, documents in zip(splits, chosen, strict=True):
+        if not documents:
+            raise ConfigError(f"{split.path}: this split has no documents; a run needs some in each of {names}")
     problems = [
         f"{split.path}: {problem}"
         for split, documents in zip(splits, chosen, strict=True)
         for problem in document_problems(split, documents, schemas)
+    ]
+    most = config.rollout.max_images_per_prompt
+    problems += [
+        f"document '{document.id}' has {len(document.image_keys)} pages, rollout.max_images_per_prompt allows {most}"
+        for documents in chosen
+        for document in documents
+        if len(document.image_keys) > most
     ]
     problems += _shared_documents(dict(zip(names, chosen, strict=True)))
     if problems:
@@ -68,8 +82,13 @@ def load_schemas(folder: Path) -> dict[str, Schema]:
     """All schema files of a folder by name; raises ValueError naming the file that is wrong."""
     if not folder.is_dir():
         raise ValueError(f"schemas: {folder} is no folder; the schemas shipped are in conf/schemas")
-    schemas = [load_schema(path) for path in sorted(folder.glob("*.yaml"))]
-    return {schema.name: schema for schema in schemas}
+    schemas: dict[str, Schema] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        schema = load_schema(path)
+        if schema.name != path.stem:
+            raise ValueError(f"{path}: a schema's name must be that of its file, '{path.stem}', got '{schema.name}'")
+        schemas[schema.name] = schema
+    return schemas
 
 
 def document_problems(split: Split, documents: Iterable[Document], schemas: Mapping[str, Schema]) -> list[str]:

@@ -3,35 +3,50 @@
 import random
 import re
 
-FIRST_NAMES = (
-    "Ana Bruno Carla David Elena Felix Greta Hugo Irene Jonas Klara Lucas Marta Nils Olga Pavel Rosa Simon Tereza "
-    "Viktor Wanda Yusuf Zoe Amir Bella Cyril Diana Emil Fatima Goran Hanna Ivan Julia Karim Lena Milan Nadia Oscar "
-    "Petra Quentin Rita Samir Tanja Ugo Vera Walter Xenia Yara Zoran Alma Boris Celia Dario Edith Frida Gustav Heidi "
-    "Ilse Jakub Katja Leon Mina Nora Otto"
-).split()
-LAST_NAMES = (
-    "Silva Novak Costa Meyer Rossi Kovacs Lopez Weber Dubois Larsen Petrov Santos Fischer Moreau Jansen Horvat Ricci "
-    "Keller Bauer Nowak Ferrari Olsen Vargas Schmid Lambert Popov Duarte Lindner Marino Berg Castro Huber Vidal Kraus "
-    "Greco Wagner Blanc Ortiz Svoboda Winter Fabbri Pires Zeman Haas Conti Reyes Busch Morel Dahl Vega Kunz Farkas "
-    "Romero Lang Baptist Quiroz Yilmaz Frank Gallo Ivanov Hahn Ramos Tomas Ekberg Wolf Navarro Simic Jung"
-).split()
-DRUGS = (
-    "Amoxicillin Ibuprofen Metformin Ramipril Atenolol Warfarin Digoxin Cetirizine Omeprazole Diazepam Codeine "
-    "Fluoxetine Gabapentin Lithium Naproxen Prednisone Sertraline Tramadol Verapamil Zolpidem Aspirin Bisoprolol "
-    "Captopril Doxycycline Enalapril Furosemide Glipizide Heparin Isoniazid Ketoprofen Losartan Morphine Nifedipine "
-    "Oxycodone Paracetamol Quinine Ranitidine Simvastatin Timolol Valsartan Xylitol Allopurinol Baclofen Cefalexin "
-    "Clonidine Dapsone Estradiol Folate Haloperidol Lorazepam"
-).split()
-DIAGNOSES = (
-    "Asthma Migraine Gastritis Influenza Anemia Arthritis Bronchitis Cystitis Dermatitis Eczema Fracture Gout Hernia "
-    "Insomnia Jaundice Lumbago Measles Nephritis Otitis Pneumonia Rhinitis Sinusitis Tonsillitis Urticaria Vertigo "
-    "Angina Burn Cataract Diabetes Epilepsy Fever Glaucoma Hepatitis Hypertension Laryngitis Malaria Neuralgia Obesity "
-    "Psoriasis Sciatica"
-).split()
-VACCINES = (
-    "Tetavax Polivac Hepabel Rubifen Measvac Influx Pneumor Rotagen Typhinol Varivel Zostrix Meningal Pertuvax Diftavel "
-    "Rabisan Cholerix Yellovac Covigen Japenca Encevir"
-).split()
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+FIRST_NAMES = _words(
+    """
+    Ana Bruno Carla David Elena Felix Greta Hugo Irene Jonas Klara Lucas Marta Nils Olga Pavel Rosa Simon Tereza Viktor
+    Wanda Yusuf Zoe Amir Bella Cyril Diana Emil Fatima Goran Hanna Ivan Julia Karim Lena Milan Nadia Oscar Petra Quentin
+    Rita Samir Tanja Ugo Vera Walter Xenia Yara Zoran Alma Boris Celia Dario Edith Frida Gustav Heidi Ilse Jakub Katja
+    Leon Mina Nora Otto
+    """
+)
+LAST_NAMES = _words(
+    """
+    Silva Novak Costa Meyer Rossi Kovacs Lopez Weber Dubois Larsen Petrov Santos Fischer Moreau Jansen Horvat Ricci
+    Keller Bauer Nowak Ferrari Olsen Vargas Schmid Lambert Popov Duarte Lindner Marino Berg Castro Huber Vidal Kraus
+    Greco Wagner Blanc Ortiz Svoboda Winter Fabbri Pires Zeman Haas Conti Reyes Busch Morel Dahl Vega Kunz Farkas Romero
+    Lang Baptist Quiroz Yilmaz Frank Gallo Ivanov Hahn Ramos Tomas Ekberg Wolf Navarro Simic Jung
+    """
+)
+DRUGS = _words(
+    """
+    Amoxicillin Ibuprofen Metformin Ramipril Atenolol Warfarin Digoxin Cetirizine Omeprazole Diazepam Codeine Fluoxetine
+    Gabapentin Lithium Naproxen Prednisone Sertraline Tramadol Verapamil Zolpidem Aspirin Bisoprolol Captopril
+    Doxycycline Enalapril Furosemide Glipizide Heparin Isoniazid Ketoprofen Losartan Morphine Nifedipine Oxycodone
+    Paracetamol Quinine Ranitidine Simvastatin Timolol Valsartan Xylitol Allopurinol Baclofen Cefalexin Clonidine
+    Dapsone Estradiol Folate Haloperidol Lorazepam
+    """
+)
+DIAGNOSES = _words(
+    """
+    Asthma Migraine Gastritis Influenza Anemia Arthritis Bronchitis Cystitis Dermatitis Eczema Fracture Gout Hernia
+    Insomnia Jaundice Lumbago Measles Nephritis Otitis Pneumonia Rhinitis Sinusitis Tonsillitis Urticaria Vertigo Angina
+    Burn Cataract Diabetes Epilepsy Fever Glaucoma Hepatitis Hypertension Laryngitis Malaria Neuralgia Obesity Psoriasis
+    Sciatica
+    """
+)
+VACCINES = _words(
+    """
+    Tetavax Polivac Hepabel Rubifen Measvac Influx Pneumor Rotagen Typhinol Varivel Zostrix Meningal Pertuvax Diftavel
+    Rabisan Cholerix Yellovac Covigen Japenca Encevir
+    """
+)
 # Units of the test's result, so that a test is printed with units that occur.
 TESTS = {
     "Glucose": "mmol/L",
@@ -73,7 +88,7 @@ _SHARES = ((SEEN, 0.5), (LATER, 0.2))  # the rest is never seen
 
 
 class WordList:
-    """One closed list. `seen` words are in pre-training, `later` ones from RL training on, `never` ones in tests only."""
+    """A closed list. `seen` words are in pre-training, `later` ones from RL training on, `never` ones only in tests."""
 
     def __init__(self, name: str, words: list[str]) -> None:
         shuffled = random.Random(f"split of {name}").sample(words, len(words))
@@ -105,7 +120,7 @@ _LISTS_OF_KEY = {
 CLOSED_KEYS = tuple(_LISTS_OF_KEY)
 
 _CONSONANTS = "bcdfghjklmnpqrstvwxz"
-_ENDINGS = ("", "", "", "n", "r", "s", "l", "x", "m", "t", "ck", "st", "nd")
+_ENDINGS = ("", "", "", "n", "r", "s", "l", "x", "m", "t", "b", "st", "nd")
 
 
 def is_never_seen(key: str, value: str) -> bool:

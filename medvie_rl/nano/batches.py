@@ -14,6 +14,7 @@ from medvie_rl.data.prompts import PromptTemplate, render_chat
 from medvie_rl.data.synthetic import HEIGHT, KINDS, PITCH, Slip, draw_slip
 from medvie_rl.nano.corpus import (
     CELLS_PER_ROW,
+    MIXTURE,
     NOWHERE,
     Mixture,
     crop_lines,
@@ -44,7 +45,7 @@ class Stage:
     lines: int = FULL_PAGE  # fewer: strips of that many lines
     whole_schema: float = 0.35  # share of queries for all keys of the schema, as evaluation asks
     reasoning: float = 0.6  # share of queries that ask for reasoning
-    mixture: Mixture = Mixture()
+    mixture: Mixture = MIXTURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class Batch:
     positions: torch.Tensor  # [3, N]
     labels: torch.Tensor  # [N] the next token, IGNORED outside responses
     cells: torch.Tensor  # [N] the image cell that the next token is read from, or NOWHERE
+    here_cells: torch.Tensor  # [N] the same of the token itself
     places: torch.Tensor  # [Q, R] index into N, padded at the right with 0
     real: torch.Tensor  # [Q, R] False on padding
     image_start: int  # index of the first image token in the prefix
@@ -104,6 +106,7 @@ class BatchMaker:
             positions=torch.cat([torch.arange(first, first + length) for length in lengths]).repeat(3, 1),
             labels=torch.tensor([label for query in queries for label in query.labels]),
             cells=torch.tensor([cell for query in queries for cell in query.cells]),
+            here_cells=torch.tensor([cell for query in queries for cell in [NOWHERE, *query.cells[:-1]]]),
             places=torch.zeros(real.shape, dtype=torch.long).masked_scatter(real, torch.arange(num_tokens)),
             real=real,
             image_start=prefix.index(self._image),

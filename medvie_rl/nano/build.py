@@ -1,7 +1,8 @@
-"""Builds the nano policy from nothing: `python -m medvie_rl.nano.build --out DIR` repeats the recipe of the shipped weights.
+"""Builds the nano policy from nothing: `python -m medvie_rl.nano.build --out DIR` is the recipe of the shipped weights.
 
-Stages: name the characters in the cells of practice strips; read strips of one line, then of two; answer queries about whole slips in mixed
-conventions (see `corpus`). AdamW, one cosine over each stage. Everything is seeded; the length is counted in steps.
+Stages: name the characters in the cells of practice strips; copy strips of one line, then of two; answer queries about
+whole slips in mixed conventions (see `corpus`). AdamW, the learning rate falling along a cosine within each stage.
+Everything is seeded, and lengths are counted in steps.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from medvie_rl.data.prompts import PromptTemplate, load_prompt_template
 from medvie_rl.data.synthetic import draw_slips
 from medvie_rl.data.vocabulary import SEEN, WORD_LISTS, pseudo_word
 from medvie_rl.nano.batches import BatchMaker, Stage
-from medvie_rl.nano.corpus import Mixture, draw_behaviour, draw_keys, write_response
+from medvie_rl.nano.corpus import MIXTURE, draw_behaviour, draw_keys, write_response
 from medvie_rl.nano.model import build_policy, build_processor, save_policy
 from medvie_rl.nano.tokenizer import train_tokenizer
 from medvie_rl.nano.training import Losses, Trainee
@@ -41,19 +42,26 @@ class Part:
     rate: float
     last_rate: float
     stage: Stage
+    vision_rate: float = 0.3  # learning rate of the vision tower, as a share of `rate`
     warmup: int = 20
-    guide: float = 0.5  # weights of the two helpers' losses
+    guide: float = 0.5  # weights of the helpers' losses
     characters: float = 0.5
+    places: float = 0.1
 
 
-_STRIP = Stage(images=12, queries=1, whole_schema=0.0)
 RECIPE = (
-    Part(name="see", steps=1500, rate=2e-3, last_rate=5e-4, stage=Stage(images=8, queries=0, practice=True, lines=3)),
-    Part(name="copy-1", steps=400, rate=1e-3, last_rate=1e-3, stage=Stage(images=16, practice=True, lines=1)),
-    Part(name="copy-2", steps=400, rate=1e-3, last_rate=1e-3, stage=Stage(images=12, practice=True, lines=2)),
-    Part(name="strips-1", steps=400, rate=1e-3, last_rate=1e-3, stage=replace(_STRIP, lines=1)),
-    Part(name="strips-2", steps=400, rate=1e-3, last_rate=1e-3, stage=replace(_STRIP, lines=2)),
-    Part(name="slips", steps=2800, rate=1e-3, last_rate=3e-5, stage=Stage(images=4, queries=3)),
+    Part(
+        name="see",
+        steps=1500,
+        rate=2e-3,
+        last_rate=5e-4,
+        vision_rate=1.0,
+        stage=Stage(images=8, queries=0, practice=True, lines=3),
+    ),
+    Part(name="copy-2", steps=500, rate=2e-3, last_rate=2e-3, stage=Stage(images=12, practice=True, lines=2)),
+    Part(name="copy-6", steps=350, rate=2e-3, last_rate=1.5e-3, stage=Stage(images=4, practice=True)),
+    Part(name="slips", steps=700, rate=1.5e-3, last_rate=1.2e-3, stage=Stage(images=4, queries=3)),
+    Part(name="answers", steps=1300, rate=1.2e-3, last_rate=3e-5, stage=Stage(images=4, queries=3)),
 )
 
 
@@ -81,13 +89,17 @@ def build_nano(
 
 def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable[[str], None]) -> None:
     """Run one stage; raises FloatingPointError when the loss is not finite."""
-    optimizer = torch.optim.AdamW(trainee.parameters(), lr=part.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    vision = list(trainee.policy.model.visual.parameters())
+    seeing = {id(parameter) for parameter in vision}
+    rest = [parameter for parameter in trainee.parameters() if id(parameter) not in seeing]
+    groups = [{"params": vision, "lr": part.rate * part.vision_rate}, {"params": rest}]
+    optimizer = torch.optim.AdamW(groups, lr=part.rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(part, step) / part.rate)
-    started, sums = time.monotonic(), torch.zeros(3)
+    started, sums = time.monotonic(), torch.zeros(4)
     for step in range(1, part.steps + 1):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_fast_bfloat16()):
             losses = _losses(trainee, maker, part.stage)
-        loss = losses.answer + part.guide * losses.guide + part.characters * losses.characters
+        loss = losses.answer + part.guide * losses.guide + part.characters * losses.characters + part.places * losses.places
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"nano: the loss of stage '{part.name}' is {loss.item()} at step {step}")
         optimizer.zero_grad()
@@ -95,12 +107,12 @@ def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable
         torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        sums += torch.stack([losses.answer, losses.guide, losses.characters]).detach().float()
+        sums += torch.stack([losses.answer, losses.guide, losses.characters, losses.places]).detach().float()
         if step % _LOG_EVERY == 0 or step == part.steps:
-            answer, guide, characters_mean = (sums / ((step - 1) % _LOG_EVERY + 1)).tolist()
+            answer, guide, characters, places = (sums / ((step - 1) % _LOG_EVERY + 1)).tolist()
             log(
                 f"{part.name} {step}/{part.steps} answer {answer:.3f} guide {guide:.3f} "
-                f"characters {characters_mean:.3f} {time.monotonic() - started:.0f} s"
+                f"characters {characters:.3f} places {places:.3f} {time.monotonic() - started:.0f} s"
             )
             sums.zero_()
 
@@ -111,9 +123,8 @@ def _losses(trainee: Trainee, maker: BatchMaker, stage: Stage) -> Losses:
         return losses
     patches, characters = maker.draw_images(stage)
     zero = torch.zeros(())
-    return Losses(
-        answer=zero, guide=zero, characters=trainee.character_loss(trainee.see(patches), characters)
-    )
+    seen = trainee.character_loss(trainee.see(patches), characters)
+    return Losses(answer=zero, guide=zero, characters=seen, places=zero)
 
 
 def load_slip_schemas() -> dict[str, Schema]:
@@ -143,7 +154,7 @@ def _tokenizer_texts(schemas: Mapping[str, Schema], template: PromptTemplate) ->
         schema = schemas[slip.schema]
         keys = draw_keys(schema, slip, rng, whole=0.35)
         reasoning = rng.random() < 0.6
-        response = write_response(slip, keys, draw_behaviour(Mixture(), rng), rng, reasoning=reasoning).text
+        response = write_response(slip, keys, draw_behaviour(MIXTURE, rng), rng, reasoning=reasoning).text
         response = response.replace("<think>", "").replace("</think>", " ")
         yield f"user\n{template.user_text(schema, keys, reasoning=reasoning)}\nassistant\n"
         yield re.sub(r"[^\W\d_]+", disguise, response)

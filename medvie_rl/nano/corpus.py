@@ -1,8 +1,8 @@
 """What the nano policy is pre-trained on: queries about synthetic slips and responses as an untaught model gives them.
 
-A response mixes conventions on purpose: days in several orders, "45 y", "M", units left out, "SILVA, Ana", placeholders or
-inventions for keys that are not on the slip, fields left out. Each convention is drawn once per response, unpredictably,
-so that the trained policy keeps the right behaviour within reach of sampling and reinforcement learning has something to
+A response mixes conventions on purpose: days in several orders, "45 y", "M", units left out, "SILVA, Ana", placeholders
+or inventions for keys that are not on the slip, fields left out. Each convention is drawn once per response,
+unpredictably, so that the right behaviour stays within reach of sampling and reinforcement learning has something to
 prefer. Every character of a response knows the image cell that it was read from, for the guide loss of `training`.
 """
 
@@ -30,6 +30,7 @@ from rewards.schema import Schema
 
 CELLS_PER_ROW = WIDTH // PITCH
 NOWHERE = -1
+_UNITS = ("", " mg", " g/L", " mmol/L", " mcg", " mg/dL")
 PLACEHOLDERS = ("n/a", "none", "unknown")
 _DATES = ("date", "born")
 _NAMES = ("patient", "doctor")
@@ -50,7 +51,10 @@ class Mixture:
     drop: float = 0.35
     skip_line: float = 0.15  # responses whose reasoning leaves lines out
     stray_line: float = 0.15  # responses whose reasoning has a line that nothing asks for
-    page_order: float = 0.5  # reasoning in the order of the page, else of the keys
+    page_order: float = 0.95  # reasoning in the order of the page, else of the keys
+
+
+MIXTURE = Mixture()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +293,7 @@ def _practice_word(rng: random.Random) -> str:
     if kind == 4:
         return str(rng.randint(0, 9999))
     if kind == 5:
-        return f"{rng.randint(0, 99)}.{rng.randint(0, 99)}" + rng.choice(("", " mg", " g/L", " mmol/L", " mcg", " mg/dL"))
+        return f"{rng.randint(0, 99)}.{rng.randint(0, 99)}{rng.choice(_UNITS)}"
     if kind == 6:
         return rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + str(rng.randint(10, 9999))
     return draw_value("born", split="pretrain", rng=rng).replace("-", rng.choice("-/.")) + rng.choice(("", " ="))

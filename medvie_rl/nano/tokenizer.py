@@ -1,8 +1,10 @@
-"""The nano policy's tokenizer: byte-level BPE of a few hundred tokens, with Qwen's control tokens and single digits."""
+"""The nano policy's tokenizer: bytes, a few hundred frequent words, and Qwen's control tokens."""
 
+from collections import Counter
 from collections.abc import Iterable
+from string import ascii_uppercase
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 PAD = "<|endoftext|>"
@@ -13,41 +15,45 @@ CONTROL_TOKENS = (PAD, "<|im_start|>", END_OF_TURN, "<|vision_start|>", "<|visio
 # Ordinary tokens, not control tokens: a decoded response must show them, whatever is skipped.
 REASONING_TOKENS = ("<think>", "</think>")
 
-VOCABULARY_SIZE = 640
+_MIN_COUNT = 30  # how often a piece must occur to be a token of its own
 
-# Words with their leading space, single digits, runs of punctuation (so that `":"` is one token), line ends.
+# Words with their leading space, single digits, runs of punctuation (so that `":"` is one piece), line ends.
 _PIECES = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
+_SPACE = "Ġ"  # how byte-level tokenizers write a blank
 
 # One turn of the user, images first as `prompts.render_chat` sends them, then the assistant's.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}"
+    "<|vision_start|><|image_pad|><|vision_end|>"
     "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-def train_tokenizer(texts: Iterable[str], *, max_token_length: int = 12) -> PreTrainedTokenizerFast:
-    """Learn the merges from `texts` and wrap the result in the Hugging Face format; the same texts give the same result."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are the most frequent whole pieces of `texts`, and single characters for all else.
+
+    What is printed on a page is spelled character by character: a token is then always in one place of the image, which
+    makes copying far easier to learn than with syllables. A blank and the capital behind it are one token.
+    """
+    split = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    pieces = pre_tokenizers.Sequence([split, to_bytes])
+    counts = Counter(piece for text in texts for piece, _ in pieces.pre_tokenize_str(text))
+    merges = [(_SPACE, capital) for capital in ascii_uppercase]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet()) + [_SPACE + capital for capital in ascii_uppercase]
+    words = sorted(piece for piece, count in counts.items() if count >= _MIN_COUNT and piece not in letters)
+    tokens = [*CONTROL_TOKENS, *letters, *words]
+    # `ignore_merges`: a piece that is a token is taken whole, any other is spelled by the merges.
+    bpe = models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges, ignore_merges=True)
+    tokenizer = Tokenizer(bpe)
+    tokenizer.pre_tokenizer = pieces
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE - len(REASONING_TOKENS),
-        special_tokens=list(CONTROL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        max_token_length=max_token_length,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in CONTROL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in REASONING_TOKENS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -2,7 +2,7 @@
 
 The helpers make reading learnable in minutes. An auxiliary head names the characters in every image cell; a guide loss
 points some attention heads of the text layers at the cell that the next token is read from. The forward pass runs the
-Hugging Face modules themselves, only batched: transformers loops over the images of a batch, and here all have one size.
+Hugging Face modules themselves, only batched: transformers loops over images, and here all of a batch have one size.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,27 @@ from torch.nn import functional as F
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb
 
-from medvie_rl.nano.batches import CHARACTERS, IGNORED, SLOTS, Batch
+from medvie_rl.nano.batches import CHARACTERS, FULL_PAGE, IGNORED, SLOTS, Batch
 from medvie_rl.nano.corpus import CELLS_PER_ROW, NOWHERE
 
-_GUIDED_HEADS = {1: 1, 2: 2}  # text layer -> how many of its heads are guided
+# Guided heads of the text layers by number: some point at the cell that the current token was read from ("here"), the
+# heads after them at the cell of the next token. A layer can only step to the next cell once it knows where it is.
+_HERE_HEADS = {1: 1}
+_NEXT_HEADS = {1: 1, 2: 2, 3: 1}
+_PLACES_AFTER = 0  # the text layer behind which every image cell should know its row and column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """The parts of one step's loss; the guide and character losses are per guided token and per cell."""
+    """The parts of one step's loss: per response token, guided token and head, character of a cell, and cell."""
 
     answer: torch.Tensor
     guide: torch.Tensor
     characters: torch.Tensor
+    places: torch.Tensor
 
 
-class Trainee(nn.Module):
+class Trainee(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """A policy with its training-only character head."""
 
     def __init__(self, policy: Qwen2_5_VLForConditionalGeneration) -> None:
@@ -37,6 +42,8 @@ class Trainee(nn.Module):
         self.policy = policy
         hidden = policy.config.text_config.hidden_size
         self.character_head = nn.Linear(hidden, SLOTS * (len(CHARACTERS) + 1))
+        self.row_head = nn.Linear(hidden, FULL_PAGE)
+        self.column_head = nn.Linear(hidden, CELLS_PER_ROW)
 
     def see(self, patches: torch.Tensor) -> torch.Tensor:
         """Image embeddings of grey patches. [B, L, 256] -> [B, L, hidden]"""
@@ -62,6 +69,12 @@ class Trainee(nn.Module):
         logits = self.character_head(seen).unflatten(-1, (SLOTS, -1))
         return F.cross_entropy(logits.flatten(0, 2), characters.flatten())
 
+    def place_loss(self, cells: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the row and the column of every cell. cells [B, L, hidden]"""
+        numbers = torch.arange(cells.shape[1]).repeat(cells.shape[0])
+        rows, columns = self.row_head(cells).flatten(0, 1), self.column_head(cells).flatten(0, 1)
+        return F.cross_entropy(rows, numbers // CELLS_PER_ROW) + F.cross_entropy(columns, numbers % CELLS_PER_ROW)
+
     def forward(self, batch: Batch) -> Losses:
         """All losses of a batch."""
         seen = self.see(batch.patches)
@@ -70,11 +83,11 @@ class Trainee(nn.Module):
         prefix = language.embed_tokens(batch.prefix_tokens)
         image = slice(batch.image_start, batch.image_start + seen.shape[1])
         prefix = torch.cat([prefix[:, : image.start], seen, prefix[:, image.stop :]], dim=1)
-        # Every linear layer works on real tokens only: first those of the prefixes, then those of the queries. [N, hidden]
+        # Linear layers work on real tokens only: those of the prefixes, then those of the queries. [B * P + N, hidden]
         hidden = torch.cat([prefix.flatten(0, 1), language.embed_tokens(batch.tokens)])
         positions = torch.cat([batch.prefix_positions.repeat(1, num_images), batch.positions], dim=1)
         cos, sin = (angle[0] for angle in language.rotary_emb(hidden, positions[:, None]))
-        guide = hidden.new_zeros(())
+        guides, places = [], hidden.new_zeros(())
         for number, layer in enumerate(language.layers):
             attention = layer.self_attn
             normed = layer.input_layernorm(hidden)
@@ -84,17 +97,22 @@ class Trainee(nn.Module):
             )
             query, key = apply_rotary_pos_emb(query, key, cos, sin)
             mixed, scores = _attend(query, key, value, batch, attention.scaling)
-            heads = _GUIDED_HEADS.get(number, 0)
-            if heads:
-                guide = guide + _guide_loss(scores[:, :heads], batch)
+            here, after = _HERE_HEADS.get(number, 0), _NEXT_HEADS.get(number, 0)
+            if here:
+                guides.append(_guide_loss(scores[:, :here], batch.here_cells, batch))
+            if after:
+                guides.append(_guide_loss(scores[:, here : here + after], batch.cells, batch))
             hidden = hidden + attention.o_proj(mixed.flatten(1))
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+            if number == _PLACES_AFTER:
+                places = self.place_loss(hidden[: num_images * num_prefix].unflatten(0, (num_images, -1))[:, image])
         asked = batch.labels != IGNORED
         logits = self.policy.lm_head(language.norm(hidden[num_images * num_prefix :][asked]))
         return Losses(
             answer=F.cross_entropy(logits, batch.labels[asked]),
-            guide=guide / len(_GUIDED_HEADS),
+            guide=torch.stack(guides).mean(),
             characters=self.character_loss(seen, batch.characters),
+            places=places,
         )
 
 
@@ -124,9 +142,9 @@ def _attend(
     return torch.cat([prefix_mixed.transpose(1, 2).flatten(0, 1), mixed]), scores
 
 
-def _guide_loss(scores: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of attending to the cell that the next token is read from. scores [Q, heads, R, P + R]"""
-    cells = torch.full(batch.real.shape, NOWHERE).masked_scatter(batch.real, batch.cells)
+def _guide_loss(scores: torch.Tensor, flat_cells: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of attending to the given cell of each of N tokens. scores [Q, heads, R, P + R]"""
+    cells = torch.full(batch.real.shape, NOWHERE).masked_scatter(batch.real, flat_cells)
     queries, places = (cells != NOWHERE).nonzero(as_tuple=True)
     chosen = scores.transpose(1, 2)[queries, places]  # [G, heads, P + R]
     targets = batch.image_start + cells[queries, places]

@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,12 @@ import pytest
 from runs import ROOT, SMALL, metrics_of, only_run, summary_of, without_times
 
 RAY = str(Path(sys.executable).with_name("ray"))
+# The environment of a shell in which the virtual environment is active, on a cluster that wants a token.
+ENVIRONMENT = os.environ | {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 
 
 def free_port() -> int:
@@ -35,7 +43,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ]  # fmt: skip
     log = tmp_path_factory.mktemp("head") / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd="/")
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd="/", env=ENVIRONMENT)
     try:
         yield f"http://127.0.0.1:{dashboard}"
     finally:
@@ -47,14 +55,13 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_submitted_job_equals_the_direct_run(head: str, small_run: Path, tmp_path: Path) -> None:
     submit = [RAY, "job", "submit", "--address", head, "--working-dir", ".", "--"]
     job = ["python", "-m", "medvie_rl", "train", "--config", "conf/local.yaml", f"output_dir={tmp_path}", *SMALL]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for _ in range(60):
+    for _ in range(60):  # until the job server of the new head answers
         result = subprocess.run(
-            [*submit, *job], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-            env=os.environ | {"PATH": path},
-        )  # fmt: skip
+            [*submit, *job], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, env=ENVIRONMENT
+        )
         if "Failed to connect" not in result.stderr and "ConnectionError" not in result.stderr:
             break
+        time.sleep(1)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-6000:]
     assert re.search(r"step 6/6 .*validation F1", result.stdout), "progress must be readable in the job's log"
     folder = only_run(tmp_path)

@@ -1,4 +1,4 @@
-"""Synthetic slips: deterministic, readable by their schemas, disjoint between splits, never-seen values in tests only."""
+"""Synthetic slips: deterministic, fitting their schemas, disjoint between splits, never-seen values in tests only."""
 
 import io
 import random
