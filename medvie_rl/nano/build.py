@@ -1,11 +1,11 @@
-"""Builds the nano policy from nothing: `python -m medvie_rl.nano.build --out DIR` is the recipe of the shipped weights.
+"""Builds the nano policy from nothing: `medvie nano build --out DIR` is the recipe of the shipped weights.
 
-Stages: name the characters in the cells of practice strips; copy strips of one line, then of two; answer queries about
-whole slips in mixed conventions (see `corpus`). AdamW, the learning rate falling along a cosine within each stage.
-Everything is seeded, and lengths are counted in steps.
+Stages: name the characters in the cells of practice strips; copy strips of two lines, then of six; answer queries
+about whole slips in the schema's conventions, which teaches reading; answer them in mixed conventions (see `corpus`),
+which makes the base that reinforcement learning mends. AdamW, the learning rate falling along a cosine within each
+stage. Everything is seeded, and lengths are counted in steps.
 """
 
-import argparse
 import math
 import random
 import re
@@ -20,7 +20,7 @@ from medvie_rl.data.prompts import PromptTemplate, load_prompt_template
 from medvie_rl.data.synthetic import draw_slips
 from medvie_rl.data.vocabulary import SEEN, WORD_LISTS, pseudo_word
 from medvie_rl.nano.batches import BatchMaker, Stage
-from medvie_rl.nano.corpus import MIXTURE, draw_behaviour, draw_keys, write_response
+from medvie_rl.nano.corpus import CLEAN, MIXTURE, draw_behaviour, draw_keys, write_response
 from medvie_rl.nano.model import build_policy, build_processor, save_policy
 from medvie_rl.nano.tokenizer import train_tokenizer
 from medvie_rl.nano.training import Losses, Trainee
@@ -30,6 +30,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 SLIP_SCHEMAS = ("prescription_slip", "laboratory_slip", "visit_slip", "vaccination_slip")
 _TOKENIZER_SLIPS = 4000
 _TOKENIZER_SEED = 1  # its slips are others than those of the batches
+_THREADS = 2
 _LOG_EVERY = 50
 
 
@@ -60,8 +61,21 @@ RECIPE = (
     ),
     Part(name="copy-2", steps=500, rate=2e-3, last_rate=2e-3, stage=Stage(images=12, practice=True, lines=2)),
     Part(name="copy-6", steps=350, rate=2e-3, last_rate=1.5e-3, stage=Stage(images=4, practice=True)),
-    Part(name="slips", steps=700, rate=1.5e-3, last_rate=1.2e-3, stage=Stage(images=4, queries=3)),
-    Part(name="answers", steps=1300, rate=1.2e-3, last_rate=3e-5, stage=Stage(images=4, queries=3)),
+    Part(
+        name="clean",
+        steps=850,
+        rate=2e-3,
+        last_rate=1.2e-3,
+        stage=Stage(images=4, queries=3, reasoning=0.75, mixture=CLEAN),
+    ),
+    Part(
+        name="clean-2",
+        steps=850,
+        rate=1.5e-3,
+        last_rate=1e-3,
+        stage=Stage(images=6, queries=3, reasoning=0.7, mixture=CLEAN),
+    ),
+    Part(name="mixed", steps=450, rate=1e-3, last_rate=3e-5, stage=Stage(images=6, queries=3)),
 )
 
 
@@ -69,7 +83,7 @@ def build_nano(
     out: Path, *, seed: int = 0, recipe: Sequence[Part] = RECIPE, work: Path | None = None, after: str = ""
 ) -> None:
     """Train and write the policy. `work` keeps a checkpoint of every stage; `after` continues behind one of them."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(_THREADS)
     schemas, template = load_slip_schemas(), load_prompt_template(CONF / "prompts" / "nano.yaml")
     tokenizer = train_tokenizer(list(_tokenizer_texts(schemas, template)))
     processor = build_processor(tokenizer)
@@ -99,7 +113,12 @@ def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable
     for step in range(1, part.steps + 1):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_fast_bfloat16()):
             losses = _losses(trainee, maker, part.stage)
-        loss = losses.answer + part.guide * losses.guide + part.characters * losses.characters + part.places * losses.places
+        loss = (
+            losses.answer
+            + part.guide * losses.guide
+            + part.characters * losses.characters
+            + part.places * losses.places
+        )
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"nano: the loss of stage '{part.name}' is {loss.item()} at step {step}")
         optimizer.zero_grad()
@@ -169,18 +188,3 @@ def _checkpoint(work: Path | None, name: str) -> Path:
     if work is None:
         raise ValueError(f"continuing after stage '{name}' needs the work folder that holds its checkpoint")
     return work / f"{name}.pt"
-
-
-def main() -> None:
-    """Command line of the recipe."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the finished policy")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, help="folder for a checkpoint of every stage")
-    parser.add_argument("--after", default="", help="continue after this stage, from its checkpoint in --work")
-    arguments = parser.parse_args()
-    build_nano(arguments.out, seed=arguments.seed, work=arguments.work, after=arguments.after)
-
-
-if __name__ == "__main__":
-    main()

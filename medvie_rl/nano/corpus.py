@@ -55,6 +55,18 @@ class Mixture:
 
 
 MIXTURE = Mixture()
+CLEAN = Mixture(  # what the schemas ask for
+    date=(1.0, 0.0, 0.0),
+    absent=(1.0, 0.0, 0.0),
+    age_unit=0.0,
+    short_sex=0.0,
+    no_unit=0.0,
+    last_name_first=0.0,
+    careless=0.0,
+    skip_line=0.0,
+    stray_line=0.0,
+    page_order=1.0,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +125,7 @@ def draw_keys(schema: Schema, slip: Slip, rng: random.Random, *, whole: float) -
     count = rng.randint(2, 6)
     num_absent = min(len(absent), sum(rng.random() < 0.3 for _ in range(count)))
     num_present = min(len(present), max(count - num_absent, 1))
+    num_absent = num_absent if present else min(len(absent), count)
     keys = rng.sample(present, num_present) + rng.sample(absent, num_absent)
     rng.shuffle(keys)
     return tuple(keys)

@@ -1,23 +1,27 @@
 """What the rollout tests share: engines in processes of their own, checkpoints, buckets and requests."""
 
 import hashlib
-import io
 import multiprocessing
 import os
 import re
 import shutil
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from functools import cache
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medvie_rl.data.prompts import load_prompt_template, render_chat
+from medvie_rl.data.store import Document, open_split
+from rewards.schema import load_schema
 from rollout.config import RolloutConfig, worker_environment
 from rollout.types import GenerationRequest, RolloutGroup
 
-POLICY = Path(os.environ.get("MEDVIE_NANO", Path(__file__).parents[2] / "medvie_rl" / "nano" / "policy"))
+ROOT = Path(__file__).resolve().parents[2]
+POLICY = Path(os.environ.get("MEDVIE_NANO", ROOT / "medvie_rl" / "nano" / "policy"))
 
 
 class EngineProcess:
@@ -154,32 +158,29 @@ def make_buckets(tensors: Mapping[str, Any]) -> list[np.ndarray]:
     return buckets
 
 
-def slip_images(count: int) -> dict[str, bytes]:
-    """Small grey slips with drawn text, PNG bytes by their sha256."""
-    from PIL import Image, ImageDraw
+@cache
+def slips() -> dict[str, tuple[Document, bytes]]:
+    """The shipped test documents with their images, by the sha256 of the image."""
+    split = open_split(ROOT / "medvie_rl" / "nano" / "slips", "test")
+    return {key: (document, image) for document in split for key, image in split.images(document).items()}
 
-    images = {}
-    for index in range(count):
-        image = Image.new("L", (208, 96), 255)
-        lines = (f"NAME: ANA {chr(65 + index)}. SILVA", f"AGE: {20 + index}", f"DOSE: {index * 5} mg", "SEX: female")
-        ImageDraw.Draw(image).multiline_text((6, 4), "\n".join(lines), fill=0, spacing=5)
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        images[hashlib.sha256(file.getvalue()).hexdigest()] = file.getvalue()
-    return images
+
+def slip_images(count: int) -> dict[str, bytes]:
+    """The images of the first `count` test documents by their sha256."""
+    return {key: image for key, (_, image) in islice(slips().items(), count)}
 
 
 def make_requests(processor: Any, keys: Iterable[str], *, num_traces: int, greedy: bool) -> list[GenerationRequest]:
-    """One request per image; every prompt asks for different keys so that no two texts are alike."""
-    asked = ["name: full name", "age: in years", "dose: with unit", "date: day of visit"]
+    """One request per image for all keys of its schema, with and without reasoning in turns."""
+    template = load_prompt_template(ROOT / "conf" / "prompts" / "nano.yaml")
     requests = []
     for index, key in enumerate(keys):
-        text = "\n".join(asked[: index % len(asked) + 1]) + "\njson:"
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+        schema = load_schema(ROOT / "conf" / "schemas" / f"{slips()[key][0].schema}.yaml")
+        text = template.user_text(schema, schema.keys, reasoning=index % 2 == 0)
         requests.append(
             GenerationRequest(
                 query_id=f"{'greedy' if greedy else 'sampled'}-{index}",
-                prompt=processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False),
+                prompt=render_chat(processor, text),
                 image_keys=(key,),
                 num_traces=1 if greedy else num_traces,
                 seed=2**62 + 1_000_003 * index,

@@ -15,7 +15,7 @@ from rollout.types import FinishReason, GenerationRequest, RolloutGroup
 
 NUM_DOCUMENTS = int(os.environ.get("MEDVIE_PARITY_DOCUMENTS", "50"))
 CONFIG = RolloutConfig(
-    temperature=0.7, max_response_tokens=48, max_model_len=384, kv_cache_gib=0.5, max_num_batched_tokens=4096
+    temperature=0.7, max_response_tokens=64, max_model_len=384, kv_cache_gib=0.5, max_num_batched_tokens=4096
 )
 
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_generated_is_refused_by_name(uncertain: Pair) -> None:
     import hashlib
 
     (request,) = make_requests(uncertain.processor, list(uncertain.images)[:1], num_traces=2, greedy=False)
-    with pytest.raises(ValueError, match=r"max_model_len 384 minus rollout\.max_response_tokens 48 leaves 336"):
+    with pytest.raises(ValueError, match=r"max_model_len 384 minus rollout\.max_response_tokens 64 leaves 320"):
         uncertain.engine.generate([request, replace(request, prompt=request.prompt + "age " * 400)])
     with pytest.raises(ValueError, match="2 image placeholders for 1 images"):
         uncertain.engine.generate([replace(request, prompt=request.prompt * 2)])
