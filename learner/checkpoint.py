@@ -16,14 +16,11 @@ import torch.distributed
 from huggingface_hub import save_torch_state_dict
 
 from learner.config import LearnerConfig
+from learner.errors import CheckpointError
 from learner.weights import stream_weights
 
 MANIFEST = "manifest.json"
 _CHUNK = 2**24
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be loaded: missing, damaged, or written for another layout."""
 
 
 def save_checkpoint(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from learner.errors import CheckpointError
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (ClusterError, FloatingPointError) as error:
+    except (ClusterError, CheckpointError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

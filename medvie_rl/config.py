@@ -131,8 +131,8 @@ class Config:
             )
         if self.rollout.tensor_parallel_size > max(1.0, self.cluster.rollout_gpus):
             raise ValueError(
-                f"cluster.rollout_gpus: tensor_parallel_size {self.rollout.tensor_parallel_size} needs as many GPUs for "
-                f"each engine, got {self.cluster.rollout_gpus:g}"
+                f"cluster.rollout_gpus: rollout.tensor_parallel_size {self.rollout.tensor_parallel_size} needs as many "
+                f"GPUs for each engine, got {self.cluster.rollout_gpus:g}"
             )
         if self.rollout.dtype == "auto":
             raise ValueError("rollout.dtype: name the dtype in which the learner sends the weights, e.g. bfloat16")

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from learner.checkpoint import CheckpointError
 from learner.config import learning_rate_at
+from learner.errors import CheckpointError
 from medvie_rl.batch import ScoredGroup, make_training_groups, rollout_records, step_metrics
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData, load_run_data

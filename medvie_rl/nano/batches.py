@@ -133,14 +133,13 @@ class BatchMaker:
                 return crop_lines(slip, self._rng.randint(0, len(slip.lines) - stage.lines), stage.lines)
 
     def _query(self, slip: Slip, stage: Stage) -> _Query:
-        # A practice strip is copied whatever is asked: questions of all lengths, lest absolute positions be learned.
-        schema = self._schemas[slip.schema or self._rng.choice(sorted(self._schemas))]
-        keys = draw_keys(schema, slip, self._rng, whole=stage.whole_schema)
-        reasoning = stage.practice or self._rng.random() < stage.reasoning
-        question = self._render(self._template.user_text(schema, keys, reasoning=reasoning))[1]
         if stage.practice:
-            response = write_transcript(slip)
+            question, response = self._render("think:")[1], write_transcript(slip)
         else:
+            schema = self._schemas[slip.schema]
+            keys = draw_keys(schema, slip, self._rng, whole=stage.whole_schema)
+            reasoning = self._rng.random() < stage.reasoning
+            question = self._render(self._template.user_text(schema, keys, reasoning=reasoning))[1]
             behaviour = draw_behaviour(stage.mixture, self._rng)
             response = write_response(slip, keys, behaviour, self._rng, reasoning=reasoning)
         asked = self._tokenizer(question).input_ids

@@ -125,7 +125,6 @@ def draw_keys(schema: Schema, slip: Slip, rng: random.Random, *, whole: float) -
     count = rng.randint(2, 6)
     num_absent = min(len(absent), sum(rng.random() < 0.3 for _ in range(count)))
     num_present = min(len(present), max(count - num_absent, 1))
-    num_absent = num_absent if present else min(len(absent), count)
     keys = rng.sample(present, num_present) + rng.sample(absent, num_absent)
     rng.shuffle(keys)
     return tuple(keys)

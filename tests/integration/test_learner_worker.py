@@ -27,8 +27,8 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from learner.batching import make_update_batches
-from learner.checkpoint import CheckpointError
 from learner.config import LearnerConfig
+from learner.errors import CheckpointError
 from learner.types import TrainingGroup, UpdateBatch, UpdateStats
 from learner.weights import tensor_digest
 from learner.worker import LearnerWorker

@@ -43,7 +43,7 @@ def test_a_sound_dataset_loads_without_reading_more_than_asked(dataset: Path, tm
 def test_a_missing_dataset_a_missing_model_and_a_missing_split(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.parquet: no such split"):
         load_run_data(config_for(tmp_path / "nowhere", tmp_path))
-    with pytest.raises(ConfigError, match="model: there is no folder .* allow_downloads=true"):
+    with pytest.raises(ConfigError, match=r"model: there is no folder .* allow_downloads=true"):
         load_run_data(config_for(dataset, tmp_path / "none"))
     with pytest.raises(ConfigError, match="no such split"):
         load_run_data(config_for(dataset, tmp_path, "data.test_split=holdout"))
