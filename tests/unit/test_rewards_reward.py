@@ -102,7 +102,7 @@ def test_truncated_responses_are_counted_as_such() -> None:
     ("config", "message"),
     [
         ({"precision_weight": -1}, "reward.precision_weight must be 0 or more, got -1"),
-        ({"recall_weight": float("nan")}, "rewards.recall_weight must be 0 or more"),
+        ({"recall_weight": float("nan")}, "reward.recall_weight must be 0 or more"),
         ({"precision_weight": 0, "recall_weight": 0}, "both 0"),
         ({"format_weight": 1.0}, "must be below 1"),
         ({"max_json_depth": 0}, "max_json_depth must be at least 1"),
