@@ -2,15 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
 from learner.advantages import group_advantages, uninformative
 from learner.types import TrainingGroup, TrainingResponse
 from medvie_rl.data.queries import Query
-from rewards.types import AnswerStatus, LeafCounts, Score
+from rewards.types import AnswerStatus, LeafCounts, LeafOutcome, Score
 from rollout.types import FinishReason, RolloutGroup
+
+SCORING_FAILURES = (AnswerStatus.TIMEOUT, AnswerStatus.CRASHED, AnswerStatus.COMPONENT_ERROR)
+_WRONG = tuple(outcome for outcome in LeafOutcome if outcome is not LeafOutcome.CORRECT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +55,17 @@ def rollout_records(step: int, groups: Sequence[ScoredGroup]) -> Iterator[dict[s
                 "recall": score.recall,
                 "status": score.status.value,
                 "detail": score.detail,
+                "faults": list(score.faults),
+                "counts": asdict(score.counts),
                 "outcomes": [[leaf.key, leaf.outcome.value] for leaf in score.leaves],
             }
 
 
 def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[str, float]:
-    """Metrics of a step's rollouts and rewards, before anything is dropped; precision and recall are micro-averages."""
+    """Metrics of a step's rollouts and rewards, before anything is dropped; precision and recall are micro-averages.
+
+    `reward/timeout`, `reward/crashed` and `reward/component_error` are numbers of responses, `reward/status_*` shares.
+    """
     scores = [score for group in groups for score in group.scores]
     rollouts = [rollout for group in groups for rollout in group.group.rollouts]
     counts = sum((score.counts for score in scores), LeafCounts())
@@ -72,16 +80,18 @@ def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[
         "reward/recall": recall,
         "reward/f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
         "reward/valid_json": statuses[AnswerStatus.OK] / len(scores),
-        "reward/hallucinated_per_response": counts.hallucinated / len(scores),
-        "reward/omitted_per_response": counts.omitted / len(scores),
-        "reward/convention_per_response": counts.convention / len(scores),
-        "reward/misread_per_response": counts.misread / len(scores),
         "rollout/tokens_mean": fmean(len(rollout.token_ids) for rollout in rollouts),
         "rollout/tokens_total": float(sum(len(rollout.token_ids) for rollout in rollouts)),
         "rollout/truncated": fmean(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
         "rollout/staleness": fmean(weight_version - rollout.weight_version for rollout in rollouts),
         "rollout/uninformative_groups": fmean(uninformative(group.rewards) for group in groups),
     }
+    for outcome in _WRONG:
+        metrics[f"reward/{outcome.value}_per_response"] = getattr(counts, outcome.value) / len(scores)
+    for status in SCORING_FAILURES:
+        metrics[f"reward/{status.value}"] = float(statuses[status])
+    for status in sorted(statuses.keys() - {AnswerStatus.OK, *SCORING_FAILURES}):
+        metrics[f"reward/status_{status.value}"] = statuses[status] / len(scores)
     for name in sorted({name for score in scores for name in score.components}):
         metrics[f"reward/component_{name}"] = fmean(score.components.get(name, 0.0) for score in scores)
     return metrics

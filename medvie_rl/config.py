@@ -5,10 +5,11 @@ starts. Each worker is handed its own part only.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +18,7 @@ from cluster.config import ClusterConfig
 from learner.config import LearnerConfig
 from medvie_rl.data.queries import QueryConfig
 from medvie_rl.errors import ConfigError
-from rewards.reward import RewardConfig
+from rewards.config import RewardConfig
 from rollout.config import RolloutConfig
 
 
@@ -134,6 +135,11 @@ class Config:
                 f"cluster.rollout_gpus: rollout.tensor_parallel_size {self.rollout.tensor_parallel_size} needs as many "
                 f"GPUs for each engine, got {self.cluster.rollout_gpus:g}"
             )
+        if self.reward.num_processes > max(1.0, self.cluster.reward_cpus):
+            raise ValueError(
+                f"cluster.reward_cpus: reward.num_processes {self.reward.num_processes} needs as many CPUs, got "
+                f"{self.cluster.reward_cpus:g}"
+            )
         if self.rollout.dtype == "auto":
             raise ValueError("rollout.dtype: name the dtype in which the learner sends the weights, e.g. bfloat16")
         _check_modes(self.queries.reasoning_fraction, self.evaluation.reasoning)
@@ -177,27 +183,62 @@ def _check_keys(source: str, content: Any) -> None:
         raise ConfigError(f"{source}: expected keys with values, got {type(plain).__name__}")
     for key in _unknown_keys(plain, Config, ""):
         known = list(_all_keys(Config, ""))
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(re.sub(r"\[\d+\]", "[]", key), known, n=1, cutoff=0.5)
         near = near or difflib.get_close_matches(key.split(".")[-1], [k.split(".")[-1] for k in known], n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ConfigError(f"{source}: unknown key '{key}'{hint}")
+    _check_items(source, plain, Config, "")
+
+
+def _check_items(source: str, content: Mapping[Any, Any], config_class: type, prefix: str) -> None:
+    """Types in lists of dataclasses, about which OmegaConf would not say in which item they are wrong."""
+    for item in fields(config_class):
+        inner, is_list = _nested(item.type)
+        if inner is None or item.name not in content:
+            continue
+        key, value = f"{prefix}{item.name}", content[item.name]
+        if not is_list:
+            if isinstance(value, dict):
+                _check_items(source, value, inner, f"{key}.")
+            continue
+        expected = ", ".join(known.name for known in fields(inner))
+        if not isinstance(value, list):
+            raise ConfigError(f"{source}: {key}: expected a list, each item with {expected}, got {value!r}")
+        for index, part in enumerate(value):
+            try:
+                OmegaConf.merge(OmegaConf.structured(inner), part)
+            except (OmegaConfBaseException, ValueError, TypeError) as error:
+                problem = str(error).splitlines()[0]
+                raise ConfigError(f"{source}: {key}[{index}]: expected {expected}, got {part!r} ({problem})") from error
 
 
 def _unknown_keys(content: Mapping[Any, Any], config_class: type, prefix: str) -> Iterator[str]:
     known = {item.name: item.type for item in fields(config_class)}
     for key, value in content.items():
-        inner = known.get(str(key))
-        if inner is None:
+        if str(key) not in known:
             yield f"{prefix}{key}"
-        elif isinstance(inner, type) and is_dataclass(inner) and isinstance(value, dict):
-            yield from _unknown_keys(value, inner, f"{prefix}{key}.")
+            continue
+        inner, is_list = _nested(known[str(key)])
+        parts = list(enumerate(value)) if is_list and isinstance(value, list) else [(-1, value)]
+        for index, part in parts:
+            if inner is not None and isinstance(part, dict):
+                yield from _unknown_keys(part, inner, f"{prefix}{key}{f'[{index}]' if index >= 0 else ''}.")
 
 
 def _all_keys(config_class: type, prefix: str) -> Iterator[str]:
     for item in fields(config_class):
         yield f"{prefix}{item.name}"
-        if isinstance(item.type, type) and is_dataclass(item.type):
-            yield from _all_keys(item.type, f"{prefix}{item.name}.")
+        inner, is_list = _nested(item.type)
+        if inner is not None:
+            yield from _all_keys(inner, f"{prefix}{item.name}{'[]' if is_list else ''}.")
+
+
+def _nested(annotation: Any) -> tuple[type | None, bool]:
+    """The dataclass that a key holds, if it holds one, and whether it holds a list of it."""
+    of_items = get_args(annotation)
+    is_list = getattr(annotation, "__origin__", None) is list
+    inner = of_items[0] if is_list else annotation
+    return (inner, is_list) if isinstance(inner, type) and is_dataclass(inner) else (None, False)
 
 
 def _check_modes(reasoning_fraction: float, evaluation_reasoning: bool) -> None:

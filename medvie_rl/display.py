@@ -14,6 +14,12 @@ from medvie_rl.config import Config
 _LOG_WIDTH = 120  # columns where output is no terminal, such as a job's log
 _SMOOTHING = 0.2  # weight of the newest step in the estimate of the time left
 
+_SCORING_FAILURES = {
+    "reward/timeout": "timed out",
+    "reward/crashed": "crashed",
+    "reward/component_error": "raised in a reward component",
+}
+
 
 class Display:
     """Progress of one run. `status` says what is being waited for, `step` reports a finished step."""
@@ -62,6 +68,10 @@ class Display:
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """A step is done: reward, held-out F1, seconds and the time left."""
         self._f1 = metrics.get("eval/f1", self._f1)
+        failures = [f"{metrics[name]:.0f} {text}" for name, text in _SCORING_FAILURES.items() if metrics.get(name)]
+        if failures:  # a line of its own, which stays at a terminal, too
+            record = self._folder / "rollouts" / f"step-{step:06d}.jsonl"
+            self.console.print(f"step {step}: scoring failed: {', '.join(failures)}; see {record}", soft_wrap=True)
         numbers = []
         if "reward/mean" in metrics:
             numbers.append(f"reward {metrics['reward/mean']:.3f}")

@@ -1,4 +1,7 @@
-"""Scoring a policy on held-out documents: every key is asked for, answers are greedy."""
+"""Scoring a policy on held-out documents: every key is asked for, answers are greedy.
+
+What is measured are the answers: the reward's own components of a run and its overlong penalty have no part in it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +78,7 @@ def restore_evaluation(
 def _evaluation(
     workers: Workers, queries: Sequence[Query], groups: Sequence[RolloutGroup], *, bootstrap_samples: int, seed: int
 ) -> Evaluation:
-    scores = tuple(scores[0] for scores in workers.score(queries, groups))
+    scores = tuple(scores[0] for scores in workers.score(queries, groups, built_in_only=True))
     rollouts = [group.rollouts[0] for group in groups]
     return Evaluation(
         queries=tuple(queries),

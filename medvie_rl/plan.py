@@ -9,7 +9,8 @@ def describe_plan(config: Config) -> str:
 
 
 def _layout(config: Config) -> str:
-    rollout, learner, cluster = config.rollout, config.learner, config.cluster
+    rollout, learner, reward, cluster = config.rollout, config.learner, config.reward, config.cluster
+    components = "".join(f", {component.name} × {component.weight:g}" for component in reward.components)
     num_cpus = rollout.num_workers * cluster.rollout_cpus + learner.num_ranks * cluster.learner_cpus
     num_gpus = rollout.num_workers * cluster.rollout_gpus + learner.num_ranks * cluster.learner_gpus
     where = cluster.address or "the job's cluster, or a Ray started on this machine"
@@ -20,7 +21,7 @@ def _layout(config: Config) -> str:
             f"{cluster.rollout_cpus:g} CPU, {rollout.dtype}",
             f"  learner   {learner.num_ranks} DeepSpeed ranks × {cluster.learner_gpus:g} GPU, "
             f"{cluster.learner_cpus:g} CPU, ZeRO-{learner.zero_stage}, {learner.dtype}",
-            f"  reward    1 actor × {cluster.reward_cpus:g} CPU",
+            f"  reward    1 actor × {cluster.reward_cpus:g} CPU, {reward.num_processes} scoring processes{components}",
         ]
     )
 

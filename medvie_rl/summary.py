@@ -18,6 +18,7 @@ from rewards.types import Leaf, LeafOutcome
 
 _NUM_EXAMPLES = 3
 _ERROR_NAMES = {
+    "close": "nearly right free text",
     "convention": "right, in the wrong format",
     "misread": "misread",
     "misassociated": "under the wrong key or row",
@@ -103,6 +104,9 @@ def _headline(metrics: ExtractionMetrics) -> dict[str, Any]:
         "recall": metrics.recall,
         "f1": metrics.f1,
         "f1_ci95": list(metrics.f1_ci95),
+        "macro_f1": metrics.macro_f1,
+        "document_f1": metrics.document_f1,
+        "weighted_f1": metrics.weighted_f1,
         "valid_json_rate": metrics.valid_json_rate,
         "exact_document_rate": metrics.exact_document_rate,
         "error_rates": dict(metrics.error_rates),
@@ -167,7 +171,7 @@ def _rows(before: Evaluation, after: Evaluation, index: int) -> list[tuple[str, 
     return rows
 
 
-def _leaves(leaves: Sequence[Leaf]) -> dict[tuple[str, int | None, bool], Leaf]:
+def _leaves(leaves: Sequence[Leaf]) -> dict[tuple[str, tuple[int, ...] | None, bool], Leaf]:
     return {(leaf.key, leaf.position, leaf.true is None): leaf for leaf in leaves}
 
 
@@ -178,7 +182,8 @@ def _cell(leaf: Leaf | None) -> tuple[str, str]:
 
 
 def _styled(text: str, outcome: str) -> Text:
-    colour = {"": "", LeafOutcome.CORRECT: "green", LeafOutcome.CONVENTION: "yellow"}.get(outcome, "red")
+    nearly = (LeafOutcome.CLOSE, LeafOutcome.CONVENTION)
+    colour = {"": "", LeafOutcome.CORRECT: "green"}.get(outcome, "yellow" if outcome in nearly else "red")
     return Text(text or ("(left out)" if outcome == LeafOutcome.OMITTED else ""), style=colour)
 
 

@@ -20,6 +20,7 @@ from medvie_rl.data.prompts import render_chat
 from medvie_rl.data.queries import Query, stable_hash
 from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
+from rewards.components import ComponentLoadError
 from rewards.types import Score, ScoreRequest
 from rewards.worker import RewardWorker
 from rollout.config import worker_environment
@@ -59,6 +60,7 @@ class Workers:
         self._rollouts = self._start_rollouts()
         self._rewards = self._start_rewards()
         self._learners = self._start_learners()
+        self._check_components()
         self._check_all_prompts()
         groups = [self._rewards, self._learners]
         ready = [actor.__ray_ready__.remote() for group in groups for actor in group.actors]
@@ -86,8 +88,10 @@ class Workers:
             pending.append(actor.generate.remote([request for _, request in share]))
         return list(chain.from_iterable(wait_for(pending, "rollouts")))
 
-    def score(self, queries: Sequence[Query], groups: Sequence[RolloutGroup]) -> list[tuple[Score, ...]]:
-        """The scores of every group's rollouts, by the reward actor."""
+    def score(
+        self, queries: Sequence[Query], groups: Sequence[RolloutGroup], *, built_in_only: bool = False
+    ) -> list[tuple[Score, ...]]:
+        """The scores of every group's rollouts, by the reward actor; see `RewardWorker.score`."""
         requests = [
             ScoreRequest(
                 query_id=query.id,
@@ -98,11 +102,14 @@ class Workers:
                 response=rollout.text,
                 reasoning=query.reasoning,
                 truncated=rollout.finish_reason is FinishReason.LENGTH,
+                num_tokens=len(rollout.token_ids),
+                max_tokens=self._config.rollout.max_response_tokens,
             )
             for query, group in zip(queries, groups, strict=True)
             for rollout in group.rollouts
         ]
-        scores = iter(wait_for([self._rewards.actors[0].score.remote(requests)], "rewards")[0])
+        pending = self._rewards.actors[0].score.remote(requests, built_in_only=built_in_only)
+        scores = iter(wait_for([pending], "rewards")[0])
         return [tuple(next(scores) for _ in group.rollouts) for group in groups]
 
     # --- learn -------------------------------------------------------------------------------------------------------
@@ -166,6 +173,13 @@ class Workers:
         group = ActorGroup([Bundle(cpus=cluster.reward_cpus)], timeout_seconds=cluster.resource_timeout_seconds)
         group.start(RewardWorker, [(self._config.reward, self._data.schemas)], {})
         return group
+
+    def _check_components(self) -> None:
+        """Refuse a component of the reward that cannot be loaded on the reward actor's node, which alone needs it."""
+        try:
+            wait_for([self._rewards.actors[0].start.remote()], "reward actor to start")
+        except ComponentLoadError as error:
+            raise ConfigError(str(error)) from error
 
     def _start_learners(self) -> ActorGroup:
         config, cluster = self._config.learner, self._config.cluster

@@ -1,43 +1,20 @@
-"""Decides whether an answered value is right, and whether a wrong one is the right information written differently."""
+"""Decides whether an answered value is right, and what a wrong one still is worth or was meant to say."""
 
 import re
 from collections.abc import Hashable
-from decimal import Decimal
 from functools import lru_cache
 
+from rewards.dates import read_day, read_moment, read_time, same_day, same_moment, same_time
+from rewards.kinds import Comparison, canonical_form
+from rewards.measures import same_measure
 from rewards.schema import FieldSpec
-from rewards.values import (
-    FREE_NUMBER,
-    DateOrder,
-    Quantity,
-    Scalar,
-    cached_canonical,
-    canonical,
-    date_tokens,
-    fold_text,
-    parse_date,
-    parse_decimal,
-    parse_quantity,
-    read_date,
-)
+from rewards.similarity import MAX_CHARACTERS, text_similarity
+from rewards.values import Scalar, fold_text
 
-_ORDERS: tuple[DateOrder, ...] = ("ymd", "dmy", "mdy")
-_TIME_OF_DAY = re.compile(r"(?:(?<=[0-9])t| )[0-9]{1,2}:[0-9]{2}.{0,20}$")
 _TITLES = frozenset(("dr", "mr", "mrs", "ms", "miss", "prof", "md", "sr", "sra", "dra", "herr", "frau", "mme"))
 _IDLE_SIGNS = re.compile(r"""[\s.,;:!?()\[\]{}"'*#_|]+|(?<=[^\W\d_])-(?=[^\W\d_])""")
+_NO_CODE = re.compile(r"[\W_]+")
 _MAX_LENIENT = 300  # characters; beyond it only the strict comparison counts, and nothing is cached
-
-_UNIT_SIZES: dict[str, tuple[str, Decimal]] = {
-    unit: (dimension, Decimal(size))
-    for dimension, units in {
-        "mass": "kg=1000 g=1 mg=1e-3 μg=1e-6 ng=1e-9",
-        "volume": "l=1 dl=0.1 ml=1e-3 μl=1e-6",
-        "length": "m=1 cm=0.01 mm=1e-3",
-        "amount": "mol=1 mmol=1e-3 μmol=1e-6 nmol=1e-9",
-        "time": "s=1 min=60 h=3600 day=86400 week=604800",
-    }.items()
-    for unit, size in (item.split("=") for item in units.split())
-}
 
 _ABBREVIATIONS: dict[str, str] = {
     spelling: names.split()[0]
@@ -56,114 +33,75 @@ _ABBREVIATIONS: dict[str, str] = {
 def canonical_value(spec: FieldSpec, value: Scalar) -> Hashable:
     """What strict comparison compares: two values are the same answer when these are equal.
 
-    By kind: text and free_text fold Unicode, case and idle blanks; person_name the same, with its blanks; number is a
-    decimal without words; quantity a number and its unit; date must be written in the field's order with four digits of
-    year; enum is one of the choices up to case; code ignores case, dots and blanks. A JSON number equals its text.
+    By kind, and as the options of the spec say: text and free_text fold Unicode, case and idle blanks; person_name the
+    same, with its blanks; code ignores case, dots and blanks; enum is one of the choices up to case; boolean is "yes"
+    or "true" or a mark; number is without words, quantity with its unit, both with comparators, ratios, ranges and
+    powers of ten; date, and datetime with a time, must be written in the field's order with four digits of year; time
+    is to the minute or to the second. A JSON number equals its text.
     """
-    read = canonical if isinstance(value, str) and len(value) > _MAX_LENIENT else cached_canonical
-    return read(spec.kind, value, spec.date_order, spec.choices)
+    return canonical_form(spec.comparison, value)
 
 
 def is_correct(spec: FieldSpec, answered: Scalar, true: Scalar) -> bool:
     """Strict comparison. A truth that does not read as its kind is right only in the same text."""
-    return canonical_value(spec, answered) == canonical_value(spec, true)
+    return canonical_form(spec.comparison, answered) == canonical_form(spec.comparison, true)
+
+
+def text_credit(spec: FieldSpec, answered: Scalar, true: Scalar) -> float:
+    """What an answer earns of its weight, in [0, 1]: 1 where right, and a part for free text that is nearly right.
+
+    The part is the normalised edit similarity of the folded texts, 0 below the spec's `min_similarity`, where numbers,
+    sides or negations differ (see `rewards.similarity.text_similarity`), and beyond `MAX_CHARACTERS`.
+    """
+    if is_correct(spec, answered, true):
+        return 1.0
+    if spec.kind != "free_text" or any(isinstance(v, str) and len(v) > MAX_CHARACTERS for v in (answered, true)):
+        return 0.0
+    texts = (fold_text(value, keep_case=spec.case_sensitive) for value in (answered, true))
+    return text_similarity(*texts, floor=spec.min_similarity, ignore_blanks=spec.ignore_blanks)
 
 
 def same_meaning(spec: FieldSpec, answered: Scalar, true: Scalar) -> bool:
     """Whether `answered` carries the information of `true`, in whatever convention.
 
-    number: one number among words, or thousands marked ("45 y" for 45). quantity: unit missing on one side, convertible
-    (0.5 g for 500 mg), or followed by words. date: another order, a two-digit year, a time behind it. enum: the first
-    letter of one choice, or a usual abbreviation. code: other punctuation, or a description behind it. person_name:
-    order of the words, commas, titles. text: punctuation, but
-    neither signs nor what stands between two digits.
+    number: one number among words, or the other decimal sign ("45 y" for 45). quantity: unit missing on one side,
+    convertible (0.5 g for 500 mg), or followed by words. date: another order, a two-digit year, a time behind it. time:
+    no seconds for ":00", without its colon, a day or a time zone beside it. enum: the first letter of one choice, or a
+    usual abbreviation. code: other punctuation, or a description behind it. person_name: order of the words, commas,
+    titles. text: case and punctuation, but neither signs nor what stands between two digits.
     """
     if any(isinstance(value, str) and len(value) > _MAX_LENIENT for value in (answered, true)):
         return is_correct(spec, answered, true)
-    return _same_meaning(spec.kind, spec.date_order, spec.choices, answered, true)
+    return _same_meaning(spec.comparison, answered, true)
 
 
 @lru_cache(maxsize=65_536, typed=True)
-def _same_meaning(kind: str, order: DateOrder, choices: tuple[str, ...], answered: Scalar, true: Scalar) -> bool:
-    if canonical(kind, answered, order, choices) == canonical(kind, true, order, choices):
+def _same_meaning(how: Comparison, answered: Scalar, true: Scalar) -> bool:
+    if canonical_form(how, answered) == canonical_form(how, true):
         return True
+    if how.kind in ("number", "quantity"):
+        return same_measure(answered, true, how.decimal)
     folded, folded_true = fold_text(answered), fold_text(true)
-    if kind in ("number", "quantity"):
-        return _same_quantity(folded, folded_true)
-    if kind == "date":
-        return _same_date(folded, true, order)
-    if kind == "enum":
-        return _same_choice(folded, folded_true, choices)
-    if kind == "code":
+    if how.kind in ("date", "time", "datetime"):
+        return _same_time(how, folded, folded_true)
+    if how.kind == "enum":
+        return _same_choice(folded, folded_true, how.choices)
+    if how.kind == "code":
         return _same_code(folded, folded_true)
-    if kind == "person_name":
+    if how.kind == "person_name":
         return _name_words(folded) == _name_words(folded_true)
-    return _letters(folded) == _letters(folded_true)
+    return how.kind != "boolean" and _letters(folded) == _letters(folded_true)
 
 
-def _same_quantity(folded: str, folded_true: str) -> bool:
-    truth = parse_quantity(folded_true)
-    numbers = FREE_NUMBER.findall(folded)
-    if truth is None or len(numbers) != 1:
-        return False
-    answer = parse_quantity(folded)
-    if answer and answer.comparator != truth.comparator:
-        return False
-    if answer and truth.unit and answer.unit and _converts(answer, truth):
-        return True
-    if truth.number not in _readings(numbers[0]):
-        return False
-    if answer is None or not truth.unit or not answer.unit:
-        return answer is not None or not truth.unit or truth.unit in folded.split()
-    words = folded[folded.index(numbers[0]) + len(numbers[0]) :].split()
-    return bool(words) and parse_quantity(f"1 {words[0]}") == Quantity("", Decimal(1), truth.unit)
-
-
-def _readings(numeral: str) -> set[Decimal | None]:
-    thousands = re.sub(r"(?<=[0-9])[.,](?=[0-9]{3}$)", "", numeral)
-    return {parse_decimal(numeral), parse_decimal(thousands)} - {None}
-
-
-def _converts(answer: Quantity, truth: Quantity) -> bool:
-    size, true_size = _unit_size(answer.unit), _unit_size(truth.unit)
-    if size is None or true_size is None or size[0] != true_size[0]:
-        return False
-    return answer.number * size[1] == truth.number * true_size[1]
-
-
-def _unit_size(unit: str) -> tuple[tuple[str, ...], Decimal] | None:
-    """Dimensions and size of a unit, "mg/dl" part by part; None where a part is not known."""
-    parts = [_UNIT_SIZES.get(part) for part in unit.split("/")]
-    size, dimensions = Decimal(1), []
-    for index, part in enumerate(parts):
-        if part is None:
-            return None
-        dimensions.append(part[0])
-        size = size * part[1] if index == 0 else size / part[1]
-    return tuple(dimensions), size
-
-
-def _same_date(folded: str, true: Scalar, order: DateOrder) -> bool:
-    truth = parse_date(true, order)
-    tokens = date_tokens(_TIME_OF_DAY.sub("", folded))
-    if truth is None:
-        return False
-    if len(tokens) == 1 and re.fullmatch(r"[0-9]{8}", tokens[0]):
-        digits = tokens[0]
-        splits = {"ymd": (4, 6), "dmy": (2, 4), "mdy": (2, 4)}
-        return any(
-            read_date([digits[:a], digits[a:b], digits[b:]], other) == truth
-            for other, (a, b) in ((other, splits[other]) for other in _ORDERS)
-        )
-    if len(tokens) != 3:
-        return False
-    readings = [read_date(tokens, other) for other in _ORDERS]
-    return any(
-        reading is not None
-        and (reading.month, reading.day) == (truth.month, truth.day)
-        and reading.year in (truth.year, truth.year % 100)
-        for reading in readings
-    )
+def _same_time(how: Comparison, folded: str, folded_true: str) -> bool:
+    if how.kind == "date":
+        day = read_day(folded_true, how.date_order)
+        return day is not None and same_day(folded, day)
+    if how.kind == "time":
+        time = read_time(folded_true)
+        return time is not None and same_time(folded, time)
+    moment = read_moment(folded_true, how.date_order)
+    return moment is not None and same_moment(folded, moment)
 
 
 def _same_choice(folded: str, folded_true: str, choices: tuple[str, ...]) -> bool:
@@ -178,9 +116,9 @@ def _same_choice(folded: str, folded_true: str, choices: tuple[str, ...]) -> boo
 
 
 def _same_code(folded: str, folded_true: str) -> bool:
-    code = re.sub(r"[\W_]+", "", folded_true)
+    code = _NO_CODE.sub("", folded_true)
     first = re.split(r"[\s:;,(]+", folded.strip(" ()[]"))[0]
-    return bool(code) and code in (re.sub(r"[\W_]+", "", folded), re.sub(r"[\W_]+", "", first))
+    return bool(code) and code in (_NO_CODE.sub("", folded), _NO_CODE.sub("", first))
 
 
 def _name_words(folded: str) -> list[str]:

@@ -1,25 +1,32 @@
-"""Metrics over many scores: strict micro precision, recall and F1 with bootstrap intervals, error classes, per key.
+"""Metrics over many scores: strict micro precision, recall and F1, their relatives, error classes, per key, intervals.
 
-All counts are unweighted leaves unless a name says weighted. Intervals are 95% percentile bootstraps over documents:
-all responses to one document are drawn together.
+Everything is about unweighted leaves and counts only what is correct, unless a name says weighted: those use the
+clinical weights and the partial credit of free text, as the reward does. Intervals are 95% percentile bootstraps over
+documents (see `rewards.resampling`).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rewards.reward import is_exact
+from rewards.resampling import (
+    RATES,
+    Interval,
+    LeafPredicate,
+    document_totals,
+    interval,
+    micro_rates_of,
+    rates,
+    resample,
+)
 from rewards.types import AnswerStatus, Leaf, LeafCounts, LeafOutcome, Score
 
-_RESAMPLES_AT_ONCE = 256
 ERROR_CLASSES = tuple(outcome.value for outcome in LeafOutcome if outcome is not LeafOutcome.CORRECT)
-
-Interval = tuple[float, float]
-LeafPredicate = Callable[[Leaf], bool]
+SURPLUS_CLASSES = ("hallucinated", "duplicate")  # of predicted leaves without a true one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +41,12 @@ class KeyMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractionMetrics:
-    """What a set of scores amounts to. `error_rates` are shares of the true leaves for convention, misread,
-    misassociated and omitted, and of the predicted leaves for hallucinated and duplicate.
+    """What a set of scores amounts to.
+
+    `precision`, `recall` and `f1` are micro averages over leaves, `macro_*` the means over the keys that occur in truth
+    or answers (columns of tables are keys), `document_f1` is the mean over documents. `error_rates` are shares of the
+    true leaves for close, convention, misread, misassociated and omitted, and of the predicted leaves for hallucinated
+    and duplicate.
     """
 
     precision: float
@@ -44,13 +55,21 @@ class ExtractionMetrics:
     precision_ci95: Interval
     recall_ci95: Interval
     f1_ci95: Interval
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    document_f1: float
+    document_f1_ci95: Interval
     weighted_precision: float
     weighted_recall: float
     weighted_f1: float
+    weighted_f1_ci95: Interval
     reward: float
     valid_json_rate: float
+    valid_json_rate_ci95: Interval
     well_formed_rate: float
     exact_document_rate: float
+    exact_document_rate_ci95: Interval
     num_documents: int
     num_responses: int
     counts: LeafCounts
@@ -63,16 +82,31 @@ class ExtractionMetrics:
         return asdict(self)
 
 
+_METRIC_NAMES = frozenset(item.name for item in fields(ExtractionMetrics))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
     """After minus before on the same queries, each with its 95% paired bootstrap interval over documents."""
 
     delta_precision: float
-    delta_recall: float
-    delta_f1: float
     delta_precision_ci95: Interval
+    delta_recall: float
     delta_recall_ci95: Interval
+    delta_f1: float
     delta_f1_ci95: Interval
+    delta_weighted_precision: float
+    delta_weighted_precision_ci95: Interval
+    delta_weighted_recall: float
+    delta_weighted_recall_ci95: Interval
+    delta_weighted_f1: float
+    delta_weighted_f1_ci95: Interval
+    delta_document_f1: float
+    delta_document_f1_ci95: Interval
+    delta_exact_document_rate: float
+    delta_exact_document_rate_ci95: Interval
+    delta_valid_json_rate: float
+    delta_valid_json_rate_ci95: Interval
     num_documents: int
 
 
@@ -103,34 +137,27 @@ def extraction_metrics(
     """
     if not scores:
         raise ValueError("metrics need at least one score, got none")
-    kept = [_kept(score, where) for score in scores]
-    counts = LeafCounts.of(leaf for leaves in kept for leaf in leaves)
-    totals = _document_totals(scores, where)
-    samples = _resample(totals, num_resamples, seed)
-    precision, recall, f1 = _rates(*totals.sum(axis=0))
-    weighted = _rates(*_leaf_totals([leaf for leaves in kept for leaf in leaves], weighted=True))
-    intervals = [_interval(sample) for sample in _rate_arrays(samples)]
+    leaves = [leaf for score in scores for leaf in score.leaves if where is None or where(leaf)]
+    counts = LeafCounts.of(leaves)
+    totals = document_totals(scores, where)
+    samples = rates(resample(totals, num_resamples, seed))
+    headline: dict[str, Any] = {name: float(values[0]) for name, values in rates(totals.sum(axis=0)[None]).items()}
+    headline |= {f"{name}_ci95": interval(samples[name]) for name in RATES if f"{name}_ci95" in _METRIC_NAMES}
+    per_key = _per_key(leaves)
     num = len(scores)
     return ExtractionMetrics(
-        precision=precision,
-        recall=recall,
-        f1=f1,
-        precision_ci95=intervals[0],
-        recall_ci95=intervals[1],
-        f1_ci95=intervals[2],
-        weighted_precision=weighted[0],
-        weighted_recall=weighted[1],
-        weighted_f1=weighted[2],
+        **headline,
+        macro_precision=_mean_over(per_key, "precision"),
+        macro_recall=_mean_over(per_key, "recall"),
+        macro_f1=_mean_over(per_key, "f1"),
         reward=sum(score.reward for score in scores) / num,
-        valid_json_rate=sum(score.status is AnswerStatus.OK for score in scores) / num,
         well_formed_rate=sum(score.status is AnswerStatus.OK and not score.faults for score in scores) / num,
-        exact_document_rate=sum(map(is_exact, scores)) / num,
         num_documents=len(totals),
         num_responses=num,
         counts=counts,
-        error_rates=_error_rates(counts),
+        error_rates=error_rates(counts),
         statuses=dict(sorted(Counter(score.status.value for score in scores).items())),
-        per_key=_per_key(leaf for leaves in kept for leaf in leaves),
+        per_key=per_key,
     )
 
 
@@ -144,42 +171,34 @@ def paired_bootstrap(
 ) -> PairedDifference:
     """Difference of two systems on the same queries; raises ValueError where the queries differ."""
     _check_paired(before, after)
-    first, second = _document_totals(before, where), _document_totals(after, where)
-    deltas = np.subtract(_rates(*second.sum(axis=0)), _rates(*first.sum(axis=0)))
-    drawn = _resample(np.concatenate([first, second], axis=1), num_resamples, seed)
-    differences = np.subtract(_rate_arrays(drawn[:, 3:]), _rate_arrays(drawn[:, :3]))
-    return PairedDifference(
-        delta_precision=float(deltas[0]),
-        delta_recall=float(deltas[1]),
-        delta_f1=float(deltas[2]),
-        delta_precision_ci95=_interval(differences[0]),
-        delta_recall_ci95=_interval(differences[1]),
-        delta_f1_ci95=_interval(differences[2]),
-        num_documents=len(first),
-    )
+    first, second = document_totals(before, where), document_totals(after, where)
+    num_totals = first.shape[1]
+    point, point_after = (rates(totals.sum(axis=0)[None]) for totals in (first, second))
+    drawn = resample(np.concatenate([first, second], axis=1), num_resamples, seed)
+    samples, samples_after = rates(drawn[:, :num_totals]), rates(drawn[:, num_totals:])
+    deltas: dict[str, Any] = {f"delta_{name}": float(point_after[name][0] - point[name][0]) for name in RATES}
+    deltas |= {f"delta_{name}_ci95": interval(samples_after[name] - samples[name]) for name in RATES}
+    return PairedDifference(**deltas, num_documents=len(first))
 
 
 def gain_by_error_class(before: Sequence[Score], after: Sequence[Score]) -> GainByErrorClass:
     """Split the change of micro F1 by error class; raises ValueError where the queries differ.
 
     With F = 2 C / S, where C counts the correct and S the predicted plus the true leaves, any two systems obey
-    dF = (2 dC - mean(F) dS) / mean(S) exactly. C is the true leaves less the convention, misread, misassociated and
-    omitted ones, and S changes with the omitted, hallucinated and duplicate ones only. So dF is a sum over the classes,
-    of the change of each class's count times
-        -2 / mean(S)                 convention, misread, misassociated
+    dF = (2 dC - mean(F) dS) / mean(S) exactly. C is the true leaves less the close, convention, misread,
+    misassociated and omitted ones, and S changes with the omitted, hallucinated and duplicate ones only. So dF is a sum
+    over the classes, of the change of each class's count times
+        -2 / mean(S)                 close, convention, misread, misassociated
         -(2 - mean(F)) / mean(S)     omitted
         -mean(F) / mean(S)           hallucinated, duplicate.
     """
     _check_paired(before, after)
     first, second = (LeafCounts.of(leaf for score in scores for leaf in score.leaves) for scores in (before, after))
     mended, broken = _transitions(before, after)
-    f1, f1_after = (_rates(counts.correct, counts.predicted, counts.true)[2] for counts in (first, second))
+    f1, f1_after = (micro_rates_of(counts)[2] for counts in (first, second))
     mean_f1, mean_size = (f1 + f1_after) / 2, (first.predicted + first.true + second.predicted + second.true) / 2
-    factors = dict.fromkeys(ERROR_CLASSES, -2.0) | {
-        "omitted": -(2 - mean_f1),
-        "hallucinated": -mean_f1,
-        "duplicate": -mean_f1,
-    }
+    factors = dict.fromkeys(ERROR_CLASSES, -2.0) | dict.fromkeys(SURPLUS_CLASSES, -mean_f1)
+    factors["omitted"] = -(2 - mean_f1)
     deltas = {name: getattr(second, name) - getattr(first, name) for name in ERROR_CLASSES}
     return GainByErrorClass(
         delta_f1=f1_after - f1,
@@ -204,14 +223,14 @@ def _transitions(before: Sequence[Score], after: Sequence[Score]) -> tuple[dict[
                 mended[outcome.value] += 1
             elif outcome is LeafOutcome.CORRECT and later is not LeafOutcome.CORRECT:
                 broken[later.value] += 1
-        for name in (LeafOutcome.HALLUCINATED, LeafOutcome.DUPLICATE):
-            change = getattr(second.counts, name.value) - getattr(first.counts, name.value)
-            mended[name.value] += max(-change, 0)
-            broken[name.value] += max(change, 0)
+        for name in SURPLUS_CLASSES:
+            change = getattr(second.counts, name) - getattr(first.counts, name)
+            mended[name] += max(-change, 0)
+            broken[name] += max(change, 0)
     return mended, broken
 
 
-def _true_outcomes(score: Score) -> dict[tuple[str, int | None], LeafOutcome]:
+def _true_outcomes(score: Score) -> dict[tuple[str, tuple[int, ...] | None], LeafOutcome]:
     return {(leaf.key, leaf.position): leaf.outcome for leaf in score.leaves if leaf.true is not None}
 
 
@@ -228,71 +247,9 @@ def _check_paired(before: Sequence[Score], after: Sequence[Score]) -> None:
         raise ValueError("metrics need at least one score, got none")
 
 
-def _kept(score: Score, where: LeafPredicate | None) -> list[Leaf]:
-    return [leaf for leaf in score.leaves if where is None or where(leaf)]
-
-
-def _leaf_totals(leaves: Sequence[Leaf], *, weighted: bool = False) -> tuple[float, float, float]:
-    """Correct, predicted and true leaves."""
-    weights = np.array([leaf.weight if weighted else 1.0 for leaf in leaves])
-    flags = np.array(
-        [(leaf.outcome is LeafOutcome.CORRECT, leaf.answered is not None, leaf.true is not None) for leaf in leaves],
-        dtype=np.float64,
-    ).reshape(-1, 3)
-    correct, predicted, true = weights @ flags
-    return float(correct), float(predicted), float(true)
-
-
-def _document_totals(scores: Sequence[Score], where: LeafPredicate | None) -> NDArray[np.float64]:
-    """[num_documents, 3]: correct, predicted and true leaves, documents in the order of their ids."""
-    leaves: dict[str, list[Leaf]] = defaultdict(list)
-    for score in scores:
-        leaves[score.document_id].extend(_kept(score, where))
-    return np.array([_leaf_totals(leaves[document]) for document in sorted(leaves)])
-
-
-def _resample(totals: NDArray[np.float64], num_resamples: int, seed: int) -> NDArray[np.float64]:
-    """Sums over documents drawn with replacement: [num_resamples, C] from [num_documents, C]."""
-    generator = np.random.default_rng(seed)
-    shares = np.full(len(totals), 1 / len(totals))
-    sums = []
-    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        size = min(_RESAMPLES_AT_ONCE, num_resamples - start)
-        sums.append(generator.multinomial(len(totals), shares, size=size) @ totals)
-    return np.concatenate(sums)
-
-
-def _rate_arrays(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Precision, recall and F1 [3, N] of [N, 3] totals, with the conventions of `_rates`."""
-    correct, predicted, true = totals.T
-    nothing = (predicted + true == 0).astype(np.float64)
-    return np.stack(
-        [
-            (correct + nothing) / np.maximum(predicted, 1.0),
-            (correct + nothing) / np.maximum(true, 1.0),
-            (2 * correct + nothing) / np.maximum(predicted + true, 1.0),
-        ]
-    )
-
-
-def _rates(correct: float, predicted: float, true: float) -> tuple[float, float, float]:
-    """Precision, recall and F1 of totals; all 1 for nothing to answer and nothing answered, else 0 where undefined."""
-    if not predicted and not true:
-        return 1.0, 1.0, 1.0
-    return (
-        float(correct / predicted) if predicted else 0.0,
-        float(correct / true) if true else 0.0,
-        float(2 * correct / (predicted + true)),
-    )
-
-
-def _interval(samples: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _error_rates(counts: LeafCounts) -> dict[str, float]:
-    bases = dict.fromkeys(ERROR_CLASSES, counts.true) | dict.fromkeys(("hallucinated", "duplicate"), counts.predicted)
+def error_rates(counts: LeafCounts) -> dict[str, float]:
+    """The share of each error class, as `ExtractionMetrics.error_rates`; 0 where there is no leaf to share."""
+    bases = dict.fromkeys(ERROR_CLASSES, counts.true) | dict.fromkeys(SURPLUS_CLASSES, counts.predicted)
     numbers = asdict(counts) | {"misassociated": counts.misassociated_true}
     return {name: numbers[name] / bases[name] if bases[name] else 0.0 for name in ERROR_CLASSES}
 
@@ -304,6 +261,10 @@ def _per_key(leaves: Iterable[Leaf]) -> dict[str, KeyMetrics]:
     metrics = {}
     for key in sorted(by_key):
         counts = LeafCounts.of(by_key[key])
-        precision, recall, f1 = _rates(counts.correct, counts.predicted, counts.true)
+        precision, recall, f1 = micro_rates_of(counts)
         metrics[key] = KeyMetrics(precision=precision, recall=recall, f1=f1, counts=counts)
     return metrics
+
+
+def _mean_over(per_key: Mapping[str, KeyMetrics], name: str) -> float:
+    return fmean(getattr(metrics, name) for metrics in per_key.values()) if per_key else 1.0

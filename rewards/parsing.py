@@ -5,35 +5,50 @@ object alone where not. What is tolerated, at the cost of the format share (see 
 fence around the object, prose before it, a missing, empty or unasked reasoning block. What is not tolerated, so that
 there is no answer: anything behind the object, a second object, an object inside the reasoning block only, a reasoning
 block that is never closed, NaN and Infinity, and anything beyond `ParseLimits`.
+
+The reward reads responses this way, so that a policy learns clean JSON; `rewards.repair` reads more for extraction.
 """
 
 import json
 import math
-import re
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from rewards.types import AnswerStatus
 
-_REASONING_START, _REASONING_END = "<think>", "</think>"
-_FENCE = "```"
-# Strings whole (an unclosed one to the end) or one structural character: a linear scan, whatever the input.
-_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[{}\[\],:]', re.DOTALL)
+REASONING_START, REASONING_END = "<think>", "</think>"
+FENCE = "```"
+_LEVELS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_UNSTRUCTURAL = bytes(set(range(128)) - set(b'{}[],:"'))
 
 
 class JsonObject(dict[str, Any]):
     """A JSON object that keeps the first value of each key; `repeated` holds the later ones."""
 
-    repeated: list[tuple[str, Any]]
+    __slots__ = ("_repeated",)  # set only where a key is repeated: every row of every answer is one of these
+    _repeated: list[tuple[str, Any]]
 
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__()
-        self.repeated = []
-        for key, value in pairs:
-            if key in self:
-                self.repeated.append((key, value))
-            else:
-                self[key] = value
+    @property
+    def repeated(self) -> list[tuple[str, Any]]:
+        """The second and later occurrences of keys, in the order of the text."""
+        return getattr(self, "_repeated", [])
+
+    @staticmethod
+    def from_pairs(pairs: list[tuple[str, Any]]) -> "JsonObject":
+        """The object of `pairs`, among which a key may stand several times."""
+        made = JsonObject(pairs)
+        if len(made) != len(pairs):  # a key was repeated, and its last value has taken the place of the first
+            made.clear()
+            made._repeated = [pair for pair in pairs if not made._is_new(*pair)]
+        return made
+
+    def _is_new(self, key: str, value: Any) -> bool:
+        if key in self:
+            return False
+        self[key] = value
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +63,17 @@ class ParseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedResponse:
-    """`answer` is None unless `status` is ok. `detail` says what went wrong, `faults` what is merely ill-formed."""
+    """What was read. `detail` says what went wrong, `faults` what is merely ill-formed.
+
+    `status` is what the strict reading says. `answer` is None unless it is ok, or `repairs` says what had to be done.
+    """
 
     status: AnswerStatus
     answer: JsonObject | None
     reasoning_text: str
     detail: str
     faults: tuple[str, ...]
+    repairs: tuple[str, ...] = ()  # see `rewards.repair`; empty for strict answers
 
 
 class _BadNumberError(ValueError):
@@ -72,31 +91,33 @@ def parse_response(
     if len(text) > limits.max_characters:
         detail = f"{len(text)} characters, at most {limits.max_characters} are read"
         return _failed(AnswerStatus.TRUNCATED if truncated else AnswerStatus.TOO_LARGE, detail)
-    thought, rest, faults = _split_reasoning(text, reasoning)
+    thought, rest, faults = split_reasoning(text, reasoning)
     if rest is None:
         status = AnswerStatus.TRUNCATED if truncated else AnswerStatus.UNCLOSED_REASONING
-        return _failed(status, f"{_REASONING_START} is never closed", thought)
+        return _failed(status, f"{REASONING_START} is never closed", thought)
     start = rest.find("{")
-    if rest.endswith(_FENCE) and -1 < rest.find(_FENCE) < start:
+    if rest.endswith(FENCE) and -1 < rest.find(FENCE) < start:
         faults.append("fenced")
-        before, _, rest = rest.removesuffix(_FENCE).partition(_FENCE)
+        before, _, rest = rest.removesuffix(FENCE).partition(FENCE)
         rest = f"{before.strip()}{rest.removeprefix('json').lstrip()}"
         start = rest.find("{")
     if start > 0:
         faults.append("prose before the object")
-    status, answer, detail = _read_object(rest, start, limits)
+    status, answer, detail = read_object(rest, start, limits)
+    if answer is not None and rest.rfind(REASONING_START, 0, start) > rest.rfind(REASONING_END, 0, start):
+        status, answer, detail = AnswerStatus.UNCLOSED_REASONING, None, f"a second {REASONING_START} is never closed"
     if answer is None:
         return _failed(AnswerStatus.TRUNCATED if truncated else status, detail, thought)
     return ParsedResponse(status=status, answer=answer, reasoning_text=thought, detail=detail, faults=tuple(faults))
 
 
-def _split_reasoning(text: str, reasoning: bool) -> tuple[str, str | None, list[str]]:
+def split_reasoning(text: str, reasoning: bool) -> tuple[str, str | None, list[str]]:
     """The reasoning, what stands behind it (None where the block is not closed), and what is ill-formed."""
     text = text.strip()
-    before, opened, after = text.partition(_REASONING_START)
+    before, opened, after = text.partition(REASONING_START)
     if not opened or _looks_like_answer(before):  # a tag inside a value is part of the value
         return "", text, ["no reasoning block"] if reasoning else []
-    thought, closed, rest = after.partition(_REASONING_END)
+    thought, closed, rest = after.partition(REASONING_END)
     if not closed:
         return thought, None, []
     faults = [] if reasoning else ["unasked reasoning block"]
@@ -111,7 +132,8 @@ def _looks_like_answer(before: str) -> bool:
     return before.lstrip().startswith("{")
 
 
-def _read_object(text: str, start: int, limits: ParseLimits) -> tuple[AnswerStatus, JsonObject | None, str]:
+def read_object(text: str, start: int, limits: ParseLimits) -> tuple[AnswerStatus, JsonObject | None, str]:
+    """The object that starts at `start` (negative: none) and ends the text: its status, itself and what is wrong."""
     if start < 0:
         return AnswerStatus.NO_JSON, None, "no JSON object"
     refusal = _check_size(text, start, limits)
@@ -129,30 +151,38 @@ def _read_object(text: str, start: int, limits: ParseLimits) -> tuple[AnswerStat
     if behind:
         return AnswerStatus.TRAILING_TEXT, None, f"{len(behind)} characters behind the object"
     assert isinstance(answer, JsonObject)  # it started with a brace
-    return AnswerStatus.OK, _without_surrogates(answer) if "\\u" in text or not _encodes(text) else answer, ""
+    return AnswerStatus.OK, answer if _is_clean(text) else _without_surrogates(answer), ""
 
 
 def _check_size(text: str, start: int, limits: ParseLimits) -> tuple[AnswerStatus, str] | None:
-    depth = num_values = 0
-    for match in _TOKENS.finditer(text, start):
-        token = match[0]
-        if token in "{[":
-            depth += 1
-            if depth > limits.max_depth:
-                return AnswerStatus.TOO_DEEP, f"nested deeper than {limits.max_depth} levels"
-        elif token in "}]":
-            depth -= 1
-        elif token in ",:":
-            num_values += 1
-            if num_values > limits.max_values:
-                return AnswerStatus.TOO_MANY_VALUES, f"more than {limits.max_values} keys and values"
+    num_opened = text.count("{", start) + text.count("[", start)
+    num_values = text.count(",", start) + text.count(":", start)
+    if num_opened <= limits.max_depth and num_values <= limits.max_values:  # the strings included, so a safe bound
+        return None
+    structure = _outside_strings(text[start:])
+    levels = accumulate(map(_LEVELS.__getitem__, structure.translate(None, b",:")))
+    if max(levels, default=0) > limits.max_depth:
+        return AnswerStatus.TOO_DEEP, f"nested deeper than {limits.max_depth} levels"
+    if structure.count(b",") + structure.count(b":") > limits.max_values:
+        return AnswerStatus.TOO_MANY_VALUES, f"more than {limits.max_values} keys and values"
     return None
 
 
+def _outside_strings(text: str) -> bytes:
+    """The brackets, commas and colons of `text` that are in no string, as far as `text` is JSON."""
+    if "\\" in text:
+        text = text.replace("\\\\", "").replace('\\"', "")
+    structure = text.encode("ascii", "replace").translate(None, _UNSTRUCTURAL).replace(b'""', b"")
+    return b"".join(structure.split(b'"')[::2])
+
+
+@lru_cache(maxsize=8)
 def _decoder(limits: ParseLimits) -> json.JSONDecoder:
+    max_digits = limits.max_digits
+
     def checked(text: str) -> str:
-        if len(text) > limits.max_digits:
-            raise _BadNumberError(f"a number of {len(text)} characters, at most {limits.max_digits} are read")
+        if len(text) > max_digits:
+            raise _BadNumberError(f"a number of {len(text)} characters, at most {max_digits} are read")
         return text
 
     def finite(text: str) -> float:
@@ -165,7 +195,7 @@ def _decoder(limits: ParseLimits) -> json.JSONDecoder:
         raise _BadNumberError(f"{text} is no JSON number")
 
     return json.JSONDecoder(
-        object_pairs_hook=JsonObject,
+        object_pairs_hook=JsonObject.from_pairs,
         parse_float=finite,
         parse_int=lambda text: int(checked(text)),
         parse_constant=refuse,
@@ -178,13 +208,16 @@ def _without_surrogates(value: Any) -> Any:
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, JsonObject):
         pairs = [*value.items(), *value.repeated]
-        return JsonObject([(_without_surrogates(key), _without_surrogates(item)) for key, item in pairs])
+        return JsonObject.from_pairs([(_without_surrogates(key), _without_surrogates(item)) for key, item in pairs])
     if isinstance(value, list):
         return [_without_surrogates(item) for item in value]
     return value
 
 
-def _encodes(text: str) -> bool:
+def _is_clean(text: str) -> bool:
+    """Whether no lone surrogate can be in what `text` stands for."""
+    if "\\ud" in text or "\\uD" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:

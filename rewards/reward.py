@@ -1,68 +1,39 @@
 """The verifiable reward of one response: precision and recall of its answer, and a small share for the format.
 
-    reward = (1 - f) * (p * P + r * R) / (p + r) + f * well_formed
+    reward = (1 - f) * (p * P + r * R) / (p + r) + f * well_formed - overlong
 
-with f = format_weight, p = precision_weight, r = recall_weight, and P and R over leaves weighted by the schema. The
-best reward is 1. A response without a valid JSON object gets 0.
+with f = format_weight, p = precision_weight, r = recall_weight, and P and R over leaves weighted by the schema: the sum
+of weight * credit (1 for a correct leaf, a part for free text in nearly the true words) over the sum of the weights of
+the predicted and of the true leaves. With `f_beta` = b set, F_b = (1 + b²) P R / (b² P + R), van Rijsbergen's measure,
+takes the place of the mix, and is 0 where P = R = 0. Without the overlong penalty the reward lies between 0 and 1.
+
+`overlong` is the soft penalty of DAPO (arXiv 2503.14476, eq. 13), times overlong_penalty: with L tokens of at most M,
+and B = overlong_buffer * M, it is 0 up to L = M - B, rises linearly to 1 at M, and stays there. Every response pays it,
+valid or not; L and M must be known.
 
 What the corner cases mean, so that none of them can be gained from:
 - nothing to answer and nothing answered: P = R = 1;
 - nothing to answer and something answered: P = R = 0, so that inventing is worth less than silence;
-- something to answer and nothing answered: P = R = 0.
+- something to answer and nothing answered: P = R = 0;
+- a key that the document does not have, answered with null or left out: the same thing, and right;
+- a key that the document has, answered with null or left out: the same thing, an omission;
+- no valid JSON object: 0 (but for the overlong penalty), also where there is nothing to answer.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields
 from typing import Any
 
+from rewards.config import RewardConfig
 from rewards.matching import match_document
-from rewards.parsing import ParseLimits, parse_response
+from rewards.parsing import parse_response
 from rewards.schema import Schema
 from rewards.types import AnswerStatus, Leaf, LeafCounts, LeafOutcome, Score
 
+__all__ = ["RewardConfig", "is_exact", "score_response"]
 
-@dataclass
-class RewardConfig:
-    """Weights of the reward and bounds on what is parsed. Raises ValueError for weights that make no reward."""
-
-    precision_weight: float = 0.5
-    recall_weight: float = 0.5
-    format_weight: float = 0.1  # share of the reward that a well-formed response earns
-    max_response_characters: int = 65_536
-    max_json_depth: int = 16
-    max_json_values: int = 2_048
-
-    def __post_init__(self) -> None:
-        for name in ("precision_weight", "recall_weight", "format_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"reward.{name} must be 0 or more, got {getattr(self, name)!r}")
-        if self.precision_weight + self.recall_weight == 0:
-            raise ValueError("reward.precision_weight and reward.recall_weight are both 0; one must be above 0")
-        if self.format_weight >= 1:
-            raise ValueError(f"reward.format_weight must be below 1, got {self.format_weight!r}; it is a share")
-        for name in ("max_response_characters", "max_json_depth", "max_json_values"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"reward.{name} must be at least 1, got {getattr(self, name)!r}")
-
-    def parse_limits(self) -> ParseLimits:
-        """The bounds, as the parser takes them."""
-        return ParseLimits(
-            max_characters=self.max_response_characters,
-            max_depth=self.max_json_depth,
-            max_values=self.max_json_values,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Rates:
-    precision: float
-    recall: float
-    f1: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        total = self.precision + self.recall
-        object.__setattr__(self, "f1", 2 * self.precision * self.recall / total if total else 0.0)
+_NO_LEAVES = dict.fromkeys((item.name for item in fields(LeafCounts)), 0)
 
 
 def score_response(
@@ -74,36 +45,38 @@ def score_response(
     reasoning: bool,
     truncated: bool,
     config: RewardConfig,
+    num_tokens: int = 0,
+    max_tokens: int = 0,
     query_id: str = "",
     document_id: str = "",
 ) -> Score:
-    """Score one response. `truth` may hold more keys than `asked`; only the asked ones count.
+    """Score one response without the user's components. `truth` may hold more keys than `asked`; these do not count.
 
-    Whatever the response is, this does not raise; it does for an asked key that the schema does not have.
+    Whatever the response is, this does not raise; it does for an asked key that the schema does not have (KeyError), a
+    truth of the wrong shape, and an overlong penalty where num_tokens or max_tokens is not known (ValueError).
     """
     parsed = parse_response(response, reasoning=reasoning, truncated=truncated, limits=config.parse_limits())
-    leaves = match_document(schema, asked, truth, {} if parsed.answer is None else parsed.answer)
     is_valid = parsed.answer is not None
-    plain = _rates(leaves, is_valid, weighted=False)
-    weighted = _rates(leaves, is_valid, weighted=True)
-    content_share = (1 - config.format_weight) / (config.precision_weight + config.recall_weight)
-    components = {
-        "precision": content_share * config.precision_weight * weighted.precision,
-        "recall": content_share * config.recall_weight * weighted.recall,
-        "format": config.format_weight if is_valid and not parsed.faults else 0.0,
-    }
+    leaves = match_document(schema, asked, truth, parsed.answer if parsed.answer is not None else {})
+    counts, earned, predicted, true = _tally(leaves)
+    precision, recall = _rates(counts.correct, counts.predicted, counts.true, is_valid)
+    weighted_precision, weighted_recall = _rates(earned, predicted, true, is_valid)
+    components = _content(weighted_precision, weighted_recall, config)
+    components["format"] = config.format_weight if is_valid and not parsed.faults else 0.0
+    if config.overlong_penalty:
+        components["overlong"] = _overlong(num_tokens, max_tokens, config)
     return Score(
         query_id=query_id,
         document_id=document_id,
         schema=schema.name,
         reward=math.fsum(components.values()),
         components=components,
-        precision=plain.precision,
-        recall=plain.recall,
-        f1=plain.f1,
-        weighted_precision=weighted.precision,
-        weighted_recall=weighted.recall,
-        counts=LeafCounts.of(leaves),
+        precision=precision,
+        recall=recall,
+        f1=_f_beta(precision, recall, 1.0),
+        weighted_precision=weighted_precision,
+        weighted_recall=weighted_recall,
+        counts=counts,
         leaves=leaves,
         status=parsed.status,
         detail=parsed.detail,
@@ -118,15 +91,55 @@ def is_exact(score: Score) -> bool:
     return score.status is AnswerStatus.OK and counts.correct == counts.predicted == counts.true
 
 
-def _rates(leaves: Iterable[Leaf], is_valid: bool, *, weighted: bool) -> _Rates:
-    correct = predicted = true = 0.0
+def _tally(leaves: Iterable[Leaf]) -> tuple[LeafCounts, float, float, float]:
+    """Counts, the weight earned, and the weights of the predicted and of the true leaves, in one pass."""
+    counts = _NO_LEAVES.copy()
+    earned = predicted = true = 0.0
     for leaf in leaves:
-        weight = leaf.weight if weighted else 1.0
-        correct += weight * (leaf.outcome is LeafOutcome.CORRECT)
-        predicted += weight * (leaf.answered is not None)
-        true += weight * (leaf.true is not None)
+        has_answer, has_truth = leaf.answered is not None, leaf.true is not None
+        if leaf.outcome is LeafOutcome.MISASSOCIATED:
+            counts["misassociated"] += has_answer
+            counts["misassociated_true"] += has_truth
+        else:
+            counts[leaf.outcome] += 1
+        earned += leaf.weight * leaf.credit
+        predicted += leaf.weight * has_answer
+        true += leaf.weight * has_truth
+    return LeafCounts(**counts), earned, predicted, true
+
+
+def _rates(earned: float, predicted: float, true: float, is_valid: bool) -> tuple[float, float]:
+    """(precision, recall); see the corner cases above."""
     if not is_valid:
-        return _Rates(0.0, 0.0)
+        return 0.0, 0.0
     if not predicted and not true:
-        return _Rates(1.0, 1.0)
-    return _Rates(correct / predicted if predicted else 0.0, correct / true if true else 0.0)
+        return 1.0, 1.0
+    return earned / predicted if predicted else 0.0, earned / true if true else 0.0
+
+
+def _content(precision: float, recall: float, config: RewardConfig) -> dict[str, float]:
+    share = 1 - config.format_weight
+    if config.f_beta is not None:
+        return {"f_beta": share * _f_beta(precision, recall, config.f_beta)}
+    share /= config.precision_weight + config.recall_weight
+    return {
+        "precision": share * config.precision_weight * precision,
+        "recall": share * config.recall_weight * recall,
+    }
+
+
+def _f_beta(precision: float, recall: float, beta: float) -> float:
+    if not precision or not recall:
+        return 0.0
+    return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+
+
+def _overlong(num_tokens: int, max_tokens: int, config: RewardConfig) -> float:
+    if num_tokens < 1 or max_tokens < 1:
+        raise ValueError(
+            "reward.overlong_penalty needs to know how long the response is and how long it could be, got "
+            f"num_tokens={num_tokens} and max_tokens={max_tokens}; name both, or set the penalty to 0"
+        )
+    buffer = config.overlong_buffer * max_tokens
+    over = (num_tokens - (max_tokens - buffer)) / buffer
+    return 0.0 - config.overlong_penalty * min(max(over, 0.0), 1.0)

@@ -1,7 +1,9 @@
 """Assigns the rows of an answered table to the rows of the true one."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,14 @@ from scipy.optimize import linear_sum_assignment
 
 from rewards.compare import canonical_value, same_meaning
 from rewards.schema import FieldSpec
-from rewards.values import is_left_out, is_scalar
+from rewards.values import is_scalar, leaf_values
+
+RowForms = list[list[Hashable | None]]  # [num_rows][num_columns], None for an empty cell
+
+# What a row key in another convention is worth beside an equal one, so that two of them never outweigh it.
+_SAME_MEANING = 0.4
+# How far one equal row key outweighs all the other cells of both rows that an exchange could win.
+_DOMINANCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,81 +30,111 @@ class RowAssignment:
     duplicates: frozenset[int]
 
 
-def assign_rows(
-    spec: FieldSpec, answered: Sequence[Mapping[str, Any]], true: Sequence[Mapping[str, Any]]
-) -> RowAssignment:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of one side, and the canonical form of every cell."""
+
+    cells: Sequence[Mapping[str, Any]]
+    forms: RowForms
+
+    @classmethod
+    def of(cls, spec: FieldSpec, cells: Sequence[Mapping[str, Any]]) -> "Rows":
+        """Read `cells` by the columns of `spec`."""
+        return cls(
+            cells=cells, forms=[[_form(column, row.get(column.key)) for column in spec.columns] for row in cells]
+        )
+
+
+def assign_rows(spec: FieldSpec, answered: Rows, true: Rows) -> RowAssignment:
     """Optimal assignment (Hungarian) by the number of equal cells.
 
-    One equal cell of a row key outweighs all other cells of the table together; one of the same meaning counts nearly
-    half. Ties go to the nearest position. An answered row whose key is that of a true row already taken by a better one
-    is a duplicate, and takes no other true row.
+    One equal cell of a row key outweighs all other cells of the table together; one of the same meaning counts less
+    than half. Ties go to the nearest position. An answered row whose key is that of a true row already taken by a
+    better one is a duplicate, and takes no other true row.
     """
-    if not answered or not true:
-        return RowAssignment(true_of=(None,) * len(answered), duplicates=frozenset())
-    forms = _forms(spec, answered), _forms(spec, true)
-    scores = _agreement(spec, answered, true, *forms)
-    pairs = _assign(scores)
-    keys = [column.key for column in spec.columns].index
-    row_keys = [keys(name) for name in spec.row_keys] or list(range(len(spec.columns)))
-    answered_keys, true_keys = ([tuple(row[i] for i in row_keys) for row in rows] for rows in forms)
-    present = set(true_keys)
+    row_keys = [index for index, column in enumerate(spec.columns) if column.key in spec.row_keys]
+    keys, true_keys = (_keys(rows, row_keys or range(len(spec.columns))) for rows in (answered, true))
+    pairs = _settled(keys, true_keys) if len(row_keys) == 1 else {}
+    rows = [index for index in range(len(keys)) if index not in pairs]
+    true_rows = sorted(set(range(len(true_keys))).difference(pairs.values()))
+    present = {key for key in true_keys if any(form is not None for form in key)}
+    scores = _agreement(spec, answered, true, rows, true_rows)
+    found = _assign(scores, rows, true_rows)
     duplicates = frozenset(
         index
-        for index, key in enumerate(answered_keys)
-        if key in present and any(form is not None for form in key) and key != _key_at(true_keys, pairs.get(index))
+        for index in rows
+        if keys[index] in present and (index not in found or keys[index] != true_keys[found[index]])
     )
-    if any(index in pairs for index in duplicates):
-        kept = [index for index in range(len(answered)) if index not in duplicates]
-        pairs = {kept[row]: column for row, column in _assign(scores[kept]).items()}
-    return RowAssignment(true_of=tuple(pairs.get(index) for index in range(len(answered))), duplicates=duplicates)
+    if not duplicates.isdisjoint(found):
+        kept = [place for place, index in enumerate(rows) if index not in duplicates]
+        found = _assign(scores[kept], [rows[place] for place in kept], true_rows)
+    pairs |= found
+    return RowAssignment(true_of=tuple(map(pairs.get, range(len(keys)))), duplicates=duplicates)
 
 
-def _forms(spec: FieldSpec, rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """The canonical form of every cell, None where there is none."""
-    return [
-        [
-            canonical_value(column, row[column.key])
-            if is_scalar(row.get(column.key)) and not is_left_out(row[column.key])
-            else None
-            for column in spec.columns
-        ]
-        for row in rows
-    ]
+_Key = tuple[Hashable | None, ...]
+
+
+def _settled(keys: Sequence[_Key], true_keys: Sequence[_Key]) -> dict[int, int]:
+    """The pairs of rows whose single row key stands once on either side.
+
+    Every optimal assignment has them: what giving up such an equal key could win elsewhere, two keys of the same
+    meaning and the other cells of two rows, is less than it.
+    """
+    num, num_true = Counter(keys), Counter(true_keys)
+    place = {key: position for position, key in enumerate(true_keys) if num_true[key] == 1 and key != (None,)}
+    return {index: place[key] for index, key in enumerate(keys) if key in place and num[key] == 1}
+
+
+def _form(column: FieldSpec, cell: Any) -> Hashable | None:
+    if column.many:
+        items = leaf_values(cell)
+        return frozenset(Counter(canonical_value(column, item) for item in items).items()) if items else None
+    if isinstance(cell, str):
+        return canonical_value(column, cell) if cell.strip() else None
+    return canonical_value(column, cell) if is_scalar(cell) else None
+
+
+def _keys(rows: Rows, columns: Sequence[int]) -> list[_Key]:
+    return [tuple([row[index] for index in columns]) for row in rows.forms]
 
 
 def _agreement(
-    spec: FieldSpec,
-    answered: Sequence[Mapping[str, Any]],
-    true: Sequence[Mapping[str, Any]],
-    forms: list[list[Any]],
-    true_forms: list[list[Any]],
+    spec: FieldSpec, answered: Rows, true: Rows, rows: Sequence[int], true_rows: Sequence[int]
 ) -> NDArray[np.float64]:
-    """How well each answered row fits each true row: [num_answered, num_true]."""
-    num_columns = len(spec.columns)
-    key_weight = float(num_columns * (min(len(answered), len(true)) + 1))
-    nearness = np.abs(np.arange(len(answered))[:, None] - np.arange(len(true))[None, :])
-    scores: NDArray[np.float64] = -nearness / (4.0 * (len(answered) + len(true)) ** 2)
+    """How well each of some answered `rows` fits each of some `true_rows`: [len(rows), len(true_rows)]."""
+    if not rows or not true_rows:
+        return np.zeros((len(rows), len(true_rows)))
+    key_weight = float(_DOMINANCE * len(spec.columns) * (min(len(rows), len(true_rows)) + 1))
+    nearness = np.abs(np.array(rows)[:, None] - np.array(true_rows)[None, :])
+    scores: NDArray[np.float64] = -nearness / (4.0 * (len(answered.cells) + len(true.cells)) ** 2)
     for index, column in enumerate(spec.columns):
         is_key = column.key in spec.row_keys
-        codes = {form: code for code, form in enumerate({row[index] for row in true_forms} - {None})}
-        left = np.array([codes.get(row[index], -1) for row in forms])
-        right = np.array([codes.get(row[index], -2) for row in true_forms])
-        equal = left[:, None] == right[None, :]
-        scores += equal * (key_weight if is_key else 1.0)
+        codes: dict[Hashable, int] = {}
+        right = [_code(codes, true.forms[row][index], -2) for row in true_rows]
+        left = [_code(codes, answered.forms[row][index], -1) for row in rows]
+        scores += np.equal.outer(left, right) * (key_weight if is_key else 1.0)
         if is_key:
-            for i in np.flatnonzero(left == -1):
-                for j in np.flatnonzero(right >= 0):
-                    if forms[i][index] is not None and same_meaning(
-                        column, answered[i][column.key], true[j][column.key]
-                    ):
-                        scores[i, j] += 0.49 * key_weight  # two of these never beat one equal cell
+            lonely, lonely_true = set(left).difference(right, (-1,)), set(right).difference(left, (-2,))
+            for i, j in product(_places(left, lonely), _places(right, lonely_true)):
+                if _same_key(column, answered.cells[rows[i]], true.cells[true_rows[j]]):
+                    scores[i, j] += _SAME_MEANING * key_weight
     return scores
 
 
-def _assign(scores: NDArray[np.float64]) -> dict[int, int]:
-    rows, columns = linear_sum_assignment(scores, maximize=True)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True)}
+def _code(codes: dict[Hashable, int], form: Hashable | None, empty: int) -> int:
+    return empty if form is None else codes.setdefault(form, len(codes))
 
 
-def _key_at(keys: Sequence[tuple[Any, ...]], position: int | None) -> tuple[Any, ...] | None:
-    return None if position is None else keys[position]
+def _places(codes: Sequence[int], wanted: set[int]) -> list[int]:
+    return [place for place, code in enumerate(codes) if code in wanted]
+
+
+def _same_key(column: FieldSpec, answered: Mapping[str, Any], true: Mapping[str, Any]) -> bool:
+    return not column.many and same_meaning(column, answered[column.key], true[column.key])
+
+
+def _assign(scores: NDArray[np.float64], rows: Sequence[int], true_rows: Sequence[int]) -> dict[int, int]:
+    """The true row of each answered row, by the best assignment of `scores` [len(rows), len(true_rows)]."""
+    left, right = linear_sum_assignment(scores, maximize=True)
+    return {rows[i]: true_rows[j] for i, j in zip(left.tolist(), right.tolist(), strict=True)}

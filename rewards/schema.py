@@ -21,17 +21,31 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
-from rewards.values import DateOrder, is_left_out, is_scalar, parse_value
-
-Kind = Literal["text", "number", "quantity", "date", "enum", "code", "person_name", "free_text", "table"]
+from rewards.dates import DateOrder
+from rewards.kinds import Comparison, comparison, parse_value
+from rewards.kinds import Kind as Kind
+from rewards.numbers import DecimalSign, is_ambiguous, parse_measure, quantities
+from rewards.values import Scalar, fold_text, is_left_out, is_scalar
 
 KINDS: tuple[str, ...] = get_args(Kind)
 DATE_ORDERS: tuple[str, ...] = get_args(DateOrder)
+DECIMAL_SIGNS: tuple[str, ...] = get_args(DecimalSign)
+
+_OPTION_KINDS: dict[str, tuple[str, ...]] = {
+    "date_order": ("date", "datetime"),
+    "case_sensitive": ("text", "free_text", "person_name", "code", "enum"),
+    "ignore_blanks": ("text", "free_text", "person_name"),
+    "decimal": ("number", "quantity"),
+    "convert_units": ("quantity",),
+    "min_similarity": ("free_text",),
+}
+_SWITCHES = ("many", "case_sensitive", "ignore_blanks", "convert_units")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,13 @@ class FieldSpec:
     `many` is a list of scalars whose order does not matter. A `table` is a list of rows with `columns`; rows are
     matched by their `row_keys` first (all columns count the same where there are none). `weight` is the clinical
     weight of each leaf under the key in the reward; the weight of a table multiplies that of its columns.
+
+    How values are compared, each option for the kinds where it means something: `case_sensitive` for texts, codes and
+    enums; `ignore_blanks` for truths printed without blanks; `decimal` says which sign is the decimal one, so that the
+    other separates thousands (with "auto" a number like "1,250" is refused in a truth); `convert_units` makes 0.5 g and
+    500 mg the same answer; `min_similarity` is the least similarity of free text that earns anything.
+
+    Raises ValueError that names the key, what was given and what is allowed.
     """
 
     key: str
@@ -52,6 +73,12 @@ class FieldSpec:
     columns: tuple["FieldSpec", ...] = ()
     row_keys: tuple[str, ...] = ()
     date_order: DateOrder = "ymd"
+    case_sensitive: bool = False
+    ignore_blanks: bool = False
+    decimal: DecimalSign = "auto"
+    convert_units: bool = False
+    min_similarity: float = 0.8
+    comparison: Comparison = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         where = f"key {self.key!r}"
@@ -59,20 +86,50 @@ class FieldSpec:
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise ValueError(f"{where}: '{name}' must be a text that is not blank, got {getattr(self, name)!r}")
         _check_choice(where, "kind", self.kind, KINDS)
-        _check_choice(where, "date_order", self.date_order, DATE_ORDERS)
-        if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not _is_weight(self.weight):
+        if not _is_number(self.weight) or self.weight <= 0:
             raise ValueError(f"{where}: 'weight' must be a number above 0, got {self.weight!r}")
-        if not isinstance(self.many, bool):
-            raise ValueError(f"{where}: 'many' must be true or false, got {self.many!r}")
+        self._check_options(where)
+        self._check_choices(where)
+        self._check_table(where)
+        object.__setattr__(self, "comparison", self._comparison())
+
+    def _comparison(self) -> Comparison:
+        texts = self.case_sensitive, self.ignore_blanks
+        return comparison(self.kind, self.date_order, self.choices, *texts, self.decimal, self.convert_units)
+
+    def _check_options(self, where: str) -> None:
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{where}: '{name}' must be true or false, got {getattr(self, name)!r}")
+        _check_choice(where, "date_order", self.date_order, DATE_ORDERS)
+        _check_choice(where, "decimal", self.decimal, DECIMAL_SIGNS)
+        if not _is_number(self.min_similarity) or not 0 < self.min_similarity <= 1:
+            raise ValueError(
+                f"{where}: 'min_similarity' must be a number above 0 and up to 1, got {self.min_similarity!r}"
+            )
+        defaults = {item.name: item.default for item in fields(self)}
+        for name, kinds in _OPTION_KINDS.items():
+            if self.kind not in kinds and getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{where}: '{name}' belongs to kind {' or '.join(kinds)}, got {getattr(self, name)!r} with kind "
+                    f"{self.kind!r}"
+                )
+
+    def _check_choices(self, where: str) -> None:
         if (self.kind == "enum") != bool(self.choices):
             raise ValueError(
                 f"{where}: 'choices' belong to kind enum and only there, got kind {self.kind!r} with "
                 f"choices {list(self.choices)}"
             )
+        read: dict[str, str] = {}
         for choice in self.choices:
             if not isinstance(choice, str):
                 raise ValueError(f"{where}: choice {choice!r} is not a text; quote it in the YAML")
-        self._check_table(where)
+            if not choice.strip():
+                raise ValueError(f"{where}: choice {choice!r} is blank; no answer could give it")
+            same = read.setdefault(fold_text(choice, keep_case=self.case_sensitive), choice)
+            if same is not choice:
+                raise ValueError(f"{where}: the choices {same!r} and {choice!r} are compared as the same; remove one")
 
     def _check_table(self, where: str) -> None:
         if (self.kind == "table") != bool(self.columns):
@@ -83,8 +140,8 @@ class FieldSpec:
         if self.kind == "table" and self.many:
             raise ValueError(f"{where}: a table already is a list of rows; remove 'many'")
         for column in self.columns:
-            if column.kind == "table" or column.many:
-                raise ValueError(f"{where}: column {column.key!r} must be a plain value, not a table or a list")
+            if column.kind == "table":
+                raise ValueError(f"{where}: column {column.key!r} must be a value or a list of values, not a table")
         names = [column.key for column in self.columns]
         _check_unique(where, names)
         for row_key in self.row_keys:
@@ -135,7 +192,7 @@ class Schema:
             if spec is None:
                 problems.append(f"{key}: not a key of schema {self.name!r}{_nearest(str(key), self.keys)}")
             elif not is_left_out(value):
-                problems.extend(_value_problems(spec, value))
+                problems.extend(_value_problems(spec, value, spec.key))
         return problems
 
 
@@ -159,8 +216,8 @@ def load_schema(path: Path) -> Schema:
 
 
 def _field_from(entry: Any, where: str) -> FieldSpec:
-    required = tuple(item.name for item in fields(FieldSpec) if item.default is MISSING)
-    known = tuple(item.name for item in fields(FieldSpec))
+    required = tuple(item.name for item in fields(FieldSpec) if item.init and item.default is MISSING)
+    known = tuple(item.name for item in fields(FieldSpec) if item.init)
     if isinstance(entry, dict) and "key" in entry:
         where = f"{where} (key {entry['key']!r})"
     attributes = dict(_check_entries(where, entry, required, known))
@@ -189,21 +246,21 @@ def _check_entries(
     return content
 
 
-def _value_problems(spec: FieldSpec, value: Any) -> Iterator[str]:
+def _value_problems(spec: FieldSpec, value: Any, where: str) -> Iterator[str]:
     if spec.kind != "table" and not spec.many:
-        yield from _scalar_problems(spec, value, spec.key)
+        yield from _scalar_problems(spec, value, where)
         return
     if not isinstance(value, list | tuple):
-        yield f"{spec.key}: expected a list of {'rows' if spec.columns else 'values'}, got {value!r}"
+        yield f"{where}: expected a list of {'rows' if spec.columns else 'values'}, got {value!r}"
         return
     for index, item in enumerate(value):
-        where = f"{spec.key}[{index}]"
+        item_where = f"{where}[{index}]"
         if spec.kind != "table":
-            yield from _scalar_problems(spec, item, where)
+            yield from _scalar_problems(spec, item, item_where)
         elif not isinstance(item, Mapping):
-            yield f"{where}: expected a row with {', '.join(column.key for column in spec.columns)}, got {item!r}"
+            yield f"{item_where}: expected a row with {', '.join(column.key for column in spec.columns)}, got {item!r}"
         else:
-            yield from _row_problems(spec, item, where)
+            yield from _row_problems(spec, item, item_where)
 
 
 def _row_problems(spec: FieldSpec, row: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -212,7 +269,7 @@ def _row_problems(spec: FieldSpec, row: Mapping[str, Any], where: str) -> Iterat
         if name not in columns:
             yield f"{where}.{name}: not a column{_nearest(str(name), tuple(columns))}"
         elif not is_left_out(value):
-            yield from _scalar_problems(columns[name], value, f"{where}.{name}")
+            yield from _value_problems(columns[name], value, f"{where}.{name}")
 
 
 def _scalar_problems(spec: FieldSpec, value: Any, where: str) -> Iterator[str]:
@@ -220,13 +277,37 @@ def _scalar_problems(spec: FieldSpec, value: Any, where: str) -> Iterator[str]:
         yield f"{where}: expected one {spec.kind}, got {type(value).__name__} {value!r}"
     elif is_left_out(value):
         yield f"{where}: an empty value inside a list; remove it"
-    elif parse_value(spec.kind, value, date_order=spec.date_order, choices=spec.choices) is None:
-        hint = {"date": f" in the order {spec.date_order}", "enum": f", one of {list(spec.choices)}"}.get(spec.kind, "")
-        yield f"{where}: {value!r} does not read as {spec.kind}{hint}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where}: {value!r} is no number that JSON can hold; remove it"
+    elif parse_value(spec.comparison, value) is None:
+        hint = {
+            "date": f" in the order {spec.date_order}",
+            "datetime": f", a day in the order {spec.date_order} with a time",
+            "enum": f", one of {list(spec.choices)}",
+            "boolean": ", true or false",
+            "number": f" with the decimal sign {spec.decimal!r}",
+            "quantity": f" with the decimal sign {spec.decimal!r}",
+        }.get(spec.kind, "")
+        yield f"{where}: {_shortened(value)} does not read as {spec.kind}{hint}"
+    elif spec.kind in ("number", "quantity") and is_ambiguous(parse_measure(value, spec.decimal)):
+        yield (
+            f"{where}: {_shortened(value)} can be read two ways, as {_reading(value, 'comma')} and as "
+            f"{_reading(value, 'point')}; say `decimal: comma` or `decimal: point` at key {spec.key!r}"
+        )
 
 
-def _is_weight(weight: float) -> bool:
-    return math.isfinite(weight) and weight > 0
+def _reading(value: Scalar, decimal: DecimalSign) -> str:
+    numbers = [part.number for part in quantities(parse_measure(value, decimal))]
+    return ", ".join(f"{number.normalize():f}" for number in numbers if isinstance(number, Decimal)) or "nothing"
+
+
+def _shortened(value: Scalar) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_choice(where: str, name: str, value: object, allowed: Sequence[str]) -> None:

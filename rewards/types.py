@@ -6,16 +6,18 @@ A leaf is one scalar: the value of a key, one item of a list, one cell of a tabl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class LeafOutcome(StrEnum):
     """What became of a leaf. Every predicted and every true leaf has exactly one of these.
 
-    The first three are a predicted and a true leaf in one; `misassociated` is one of each, together or apart.
+    The first four are a predicted and a true leaf in one; `misassociated` is one of each, together or apart. `close`,
+    `convention` and `misread` are the three ways of a wrong value.
     """
 
     CORRECT = "correct"
+    CLOSE = "close"  # free text in nearly the true words, which earns a part
     CONVENTION = "convention"  # the right information in a wrong form
     MISREAD = "misread"  # another value than the true one
     MISASSOCIATED = "misassociated"  # a true value of the document, under another key or in another row
@@ -38,21 +40,28 @@ class AnswerStatus(StrEnum):
     TOO_DEEP = "too_deep"
     TOO_MANY_VALUES = "too_many_values"
     BAD_NUMBER = "bad_number"  # NaN, Infinity, out of range, or too many digits
+    TIMEOUT = "timeout"  # scoring took too long and was killed
+    CRASHED = "crashed"  # scoring ended its process
+    COMPONENT_ERROR = "component_error"  # a reward component of the user raised, and the configuration says to count it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class Leaf(NamedTuple):
     """One leaf's fate. `answered` is None for a true leaf nobody answered, `true` for a predicted leaf without truth.
 
-    `position` is the item or row of the truth that it belongs to, None where there is no truth.
+    `position` says where in the truth of its key it belongs: () for a plain value, (item,) in a list, (row,) in a
+    table, (row, item) for a list in a table's cell; None where there is no truth. `kind` is that of the key, and empty
+    for a key that the schema does not have. `credit` is what the leaf earns of `weight`: 1 where correct, a part where
+    close, else 0.
     """
 
     key: str
+    kind: str
     outcome: LeafOutcome
     answered: str | int | float | bool | None
     true: str | int | float | bool | None
-    position: int | None
+    position: tuple[int, ...] | None
     weight: float
+    credit: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,7 @@ class LeafCounts:
     """Number of leaves by outcome. Both sides of `misassociated` are equal over all keys, for one key perhaps not."""
 
     correct: int = 0
+    close: int = 0
     convention: int = 0
     misread: int = 0
     misassociated: int = 0  # predicted leaves
@@ -69,14 +79,19 @@ class LeafCounts:
     omitted: int = 0
 
     @property
+    def wrong_value(self) -> int:
+        """Number of pairs of a predicted and a true leaf under one key that are not equal."""
+        return self.close + self.convention + self.misread
+
+    @property
     def predicted(self) -> int:
         """Number of predicted leaves."""
-        return self.correct + self.convention + self.misread + self.misassociated + self.hallucinated + self.duplicate
+        return self.correct + self.wrong_value + self.misassociated + self.hallucinated + self.duplicate
 
     @property
     def true(self) -> int:
         """Number of true leaves."""
-        return self.correct + self.convention + self.misread + self.misassociated_true + self.omitted
+        return self.correct + self.wrong_value + self.misassociated_true + self.omitted
 
     def __add__(self, other: "LeafCounts") -> "LeafCounts":
         return LeafCounts(**{item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)})
@@ -96,7 +111,10 @@ class LeafCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRequest:
-    """One response to score. `truth` is the document's annotation; keys beyond `asked` are not looked at."""
+    """One response to score. `truth` is the document's annotation; keys beyond `asked` are not looked at.
+
+    `num_tokens` is the response's length, `max_tokens` the most that the sampler allowed; 0 where not known.
+    """
 
     query_id: str
     document_id: str
@@ -106,14 +124,17 @@ class ScoreRequest:
     response: str
     reasoning: bool
     truncated: bool
+    num_tokens: int = 0
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """The reward of one response and everything that explains it.
 
-    `components` holds what each part added to the reward. Precision and recall here are unweighted; the reward uses
-    `weighted_precision` and `weighted_recall`. `faults` says what cost the format share.
+    `components` holds what each part added to the reward; they add up to it. Precision and recall here are strict and
+    unweighted; the reward uses `weighted_precision` and `weighted_recall`, over clinical weights and with the partial
+    credit of free text. `faults` says what cost the format share.
     """
 
     query_id: str

@@ -2,38 +2,46 @@
 
 from collections.abc import Mapping, Sequence
 
-from rewards.reward import RewardConfig, score_response
+from rewards.config import RewardConfig
+from rewards.pool import ScoringPool
 from rewards.schema import Schema
+from rewards.scorer import Scorer
 from rewards.types import Score, ScoreRequest
 
 
 class RewardWorker:
-    """Holds the schemas by name and scores requests one after the other. Plain class, no Ray."""
+    """Scores requests in processes that it starts and, when one hangs, kills. Plain class, no Ray."""
 
     def __init__(self, config: RewardConfig, schemas: Mapping[str, Schema]) -> None:
         self._config = config
         self._schemas = dict(schemas)
+        self._scorer = Scorer(config, schemas)
+        self._pool: ScoringPool | None = None
 
-    def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
-        """Scores in the order of `requests`. An error in scoring is raised, naming query and document."""
-        return [self._score_one(request) for request in requests]
+    def start(self) -> None:
+        """Start the processes. Raises ComponentLoadError, naming the key, for a component that cannot be loaded."""
+        if self._pool is None:
+            self._pool = ScoringPool(self._config, self._schemas)
 
-    def _score_one(self, request: ScoreRequest) -> Score:
-        try:
-            if request.schema not in self._schemas:
-                raise ValueError(f"no schema {request.schema!r}; there are {', '.join(sorted(self._schemas))}")
-            return score_response(
-                self._schemas[request.schema],
-                request.asked,
-                request.truth,
-                request.response,
-                reasoning=request.reasoning,
-                truncated=request.truncated,
-                config=self._config,
-                query_id=request.query_id,
-                document_id=request.document_id,
-            )
-        except Exception as error:
-            # The response is untrusted, but scoring must not fail on it: a failure is a defect, never a silent zero.
-            where = f"query {request.query_id!r} of document {request.document_id!r}"
-            raise RuntimeError(f"scoring {where} failed: {type(error).__name__}: {error}") from error
+    def score(self, requests: Sequence[ScoreRequest], *, built_in_only: bool = False) -> list[Score]:
+        """Scores in the order of `requests`; `built_in_only` leaves out components and the overlong penalty.
+
+        A response that runs out of time or ends its process gets the floor of the reward, with status `timeout` or
+        `crashed`. An error in scoring is raised, naming query and document, and so is one of a component, unless the
+        configuration says to count it.
+        """
+        self.start()
+        assert self._pool is not None
+        results = self._pool.score(requests, built_in_only=built_in_only)
+        return [
+            result
+            if isinstance(result, Score)
+            else self._scorer.failed(request, result.status, result.detail, built_in_only=built_in_only)
+            for request, result in zip(requests, results, strict=True)
+        ]
+
+    def close(self) -> None:
+        """End the processes; they also end with this one."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None

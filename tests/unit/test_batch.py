@@ -1,5 +1,7 @@
 """From scores to training groups and metrics, with numbers computed by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from medvie_rl.batch import ScoredGroup, make_training_groups, rollout_records, step_metrics
@@ -7,6 +9,7 @@ from medvie_rl.data.queries import Query
 from medvie_rl.data.store import Document
 from rewards.reward import RewardConfig, score_response
 from rewards.schema import FieldSpec, Schema
+from rewards.types import AnswerStatus, LeafCounts
 from rollout.types import FinishReason, Rollout, RolloutGroup
 
 SCHEMA = Schema(
@@ -62,6 +65,30 @@ def test_metrics_count_what_happened() -> None:
     assert metrics["rollout/staleness"] == pytest.approx(1.0)
     assert metrics["rollout/uninformative_groups"] == pytest.approx(1 / 2)
     assert metrics["rollout/tokens_total"] == 8
+    assert [metrics[f"reward/{name}"] for name in ("timeout", "crashed", "component_error")] == [0, 0, 0]
+    assert metrics["reward/status_no_json"] == pytest.approx(1 / 2)
+    # (0.45 + 0.225) / 4 of each rate, 0.1 of the format for half of the responses
+    assert metrics["reward/component_precision"] == pytest.approx((0.45 + 0.225) / 4)
+    assert metrics["reward/component_format"] == pytest.approx(0.05)
+
+
+def test_every_class_and_every_failure_of_scoring_is_counted() -> None:
+    group = scored([RIGHT, HALF, HALF, HALF])
+    counts = LeafCounts(
+        correct=1, close=2, convention=3, misread=4, misassociated=5, misassociated_true=5, hallucinated=6,
+        duplicate=7, omitted=8,
+    )  # fmt: skip
+    statuses = (AnswerStatus.TIMEOUT, AnswerStatus.CRASHED, AnswerStatus.TIMEOUT, AnswerStatus.COMPONENT_ERROR)
+    scores = tuple(
+        replace(score, counts=counts if index == 0 else LeafCounts(), status=status, components={"mine": index / 2})
+        for index, (score, status) in enumerate(zip(group.scores, statuses, strict=True))
+    )
+    metrics = step_metrics([replace(group, scores=scores)], weight_version=3)
+    classes = ("close", "convention", "misread", "misassociated", "hallucinated", "duplicate", "omitted")
+    assert [metrics[f"reward/{name}_per_response"] * 4 for name in classes] == [2, 3, 4, 5, 6, 7, 8]
+    assert (metrics["reward/timeout"], metrics["reward/crashed"], metrics["reward/component_error"]) == (2, 1, 1)
+    assert metrics["reward/component_mine"] == pytest.approx(0.75)
+    assert not [name for name in metrics if name.startswith("reward/status_")]
 
 
 def test_every_response_is_recorded_with_its_reward() -> None:
@@ -69,4 +96,7 @@ def test_every_response_is_recorded_with_its_reward() -> None:
     assert [record["reward"] for record in records] == pytest.approx([1.0, 0.775])
     assert [record["trace"] for record in records] == [0, 1]
     assert records[1]["outcomes"] == [["drug", "correct"], ["dose", "omitted"]]
+    assert (records[1]["counts"]["correct"], records[1]["counts"]["omitted"], records[1]["faults"]) == (1, 1, [])
+    assert records[1]["components"] == pytest.approx({"precision": 0.45, "recall": 0.225, "format": 0.1})
+    assert (records[1]["status"], records[1]["detail"]) == ("ok", "")
     assert records[0]["step"] == 5 and records[0]["weight_version"] == 3

@@ -1,6 +1,8 @@
 """Attempts to earn reward without extracting: none beats an honest partial answer, none raises."""
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,12 +31,15 @@ SCHEMA = Schema(
         FieldSpec(key="sex", description="sex", kind="enum", choices=("male", "female")),
         FieldSpec(key="notes", description="remarks", kind="text", many=True),
         DRUGS,
+        FieldSpec(key="report", description="what was found", kind="free_text"),
         FieldSpec(key="room", description="room", kind="text"),
         FieldSpec(key="ward", description="ward", kind="text"),
     ),
 )
 ROWS = [{"name": "Amoxicillin", "dose": "500 mg"}, {"name": "Ibuprofen", "dose": "400 mg"}]
-TRUTH = {"name": "Ana Silva", "age": 45, "sex": "female", "notes": ["fasting"], "drugs": ROWS}  # 8 leaves
+REPORT = "The lungs are clear, no effusion of more than 5 mm."
+TRUTH = {"name": "Ana Silva", "age": 45, "sex": "female", "notes": ["fasting"], "drugs": ROWS, "report": REPORT}
+NUM_TRUE = 9
 THINK = "<think>I read the page</think>"
 
 
@@ -46,7 +51,7 @@ def answer(**fields: Any) -> str:
     return THINK + json.dumps(fields)
 
 
-HONEST = answer(name="Ana Silva")  # one leaf of eight, nothing else
+HONEST = answer(name="Ana Silva")  # one leaf of nine, nothing else
 GUESSES = {"age": 30, "sex": "male", "notes": ["none"], "room": "1", "ward": "A"}
 COPIED = {spec.key: spec.description for spec in SCHEMA.fields}
 BEST_ROW = json.dumps(ROWS[0])
@@ -77,6 +82,10 @@ WITHOUT_CONTENT = {
     "surrogates": THINK + '{"name": "\\ud800\\udc", "\\udfff": "\\ud800"}',
     "raw surrogates": THINK + '{"name": "\ud800", "age": "\udfff45"}',
     "not a number": THINK + '{"age": NaN, "name": Infinity}',
+    "a dictionary of words as the report": answer(report="lungs clear no effusion heart normal mm 5 The are of than"),
+    "the report with another number": answer(report=REPORT.replace("5", "15")),
+    "the report without its no": answer(report=REPORT.replace("no ", "")),
+    "the report with a tail": answer(report=REPORT + " And nothing else was found in the rest of the body."),
     "control characters": THINK + '{"name": "\x00\x01"}',
 }
 
@@ -86,7 +95,7 @@ def test_nothing_extracted_earns_the_format_share_at_most(name: str) -> None:
     result = score(WITHOUT_CONTENT[name])
     assert result.reward <= 0.1 < score(HONEST).reward
     assert (result.precision, result.recall, result.counts.correct) == (0.0, 0.0, 0)
-    assert result.counts.true == 8
+    assert result.counts.true == NUM_TRUE
     assert score(WITHOUT_CONTENT[name], {}).reward <= 1.0
 
 
@@ -140,3 +149,57 @@ def test_a_wide_hostile_table_is_scored_within_bounds() -> None:
     rows = [{"name": f"Amoxicilin {i}", "dose": f"{i} mg"} for i in range(300)]
     result = score(answer(drugs=rows), {"drugs": [{"name": f"drug {i}", "dose": f"{i}.5 g"} for i in range(60)]})
     assert result.counts.predicted == 600 and result.counts.true == 120
+
+
+# Each takes the size of the input in characters, about. Within the caps: what is longer is not read at all.
+HOSTILE: dict[str, Callable[[int], str]] = {
+    "one long text": lambda size: answer(name="ab " * (size // 3)),
+    "one long number": lambda size: answer(age="7" * size),
+    "one long unit": lambda size: answer(drugs=[{"name": "A", "dose": "1 " + "m/" * (size // 2)}]),
+    "one long date": lambda size: answer(report="1-" * (size // 2)),
+    "a long report": lambda size: answer(report="The lungs are clear. " * (size // 21)),
+    "numbers in the report": lambda size: answer(report="1 no 2 not " * (size // 11)),
+    "many notes": lambda size: answer(notes=[f"note {index % 7}" for index in range(size // 36)]),
+    "many rows": lambda size: answer(
+        drugs=[{"name": f"A{index}", "dose": f"{index} g"} for index in range(size // 72)]
+    ),
+    "the same row again and again": lambda size: answer(drugs=ROWS[:1] * (size // 72)),
+    "many keys": lambda size: answer(**{f"k{index}": index for index in range(size // 40)}),
+    "one key again and again": lambda size: THINK + "{" + ", ".join(['"age": 4'] * (size // 40)) + "}",
+    "unclosed objects": lambda size: THINK + '{"a":' * (size // 5),
+    "unclosed lists": lambda size: THINK + '{"a":' + "[" * size,
+    "unclosed quotes": lambda size: THINK + '{"a": "' + '\\"' * (size // 2),
+    "fences": lambda size: THINK + "```" * (size // 3),
+    "reasoning tags": lambda size: "<think>" * (size // 7) + "{}",
+    "closing tags": lambda size: "<think>" + "</think>" * (size // 8) + "{}",
+    "objects in a row": lambda size: THINK + "{}" * (size // 2),
+    "backslashes": lambda size: THINK + '{"a": "' + "\\" * size,
+    "combining marks": lambda size: answer(name="a" + "\u0301" * (size // 6)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_doubling_a_hostile_input_at_most_doubles_the_time(name: str) -> None:
+    """Up to what timing on a busy machine adds: 2.5 times, plus the constant part of a call."""
+    small, large = HOSTILE[name](15_000), HOSTILE[name](30_000)
+    assert 1.7 < len(large) / len(small) < 2.3
+    constant, seconds, seconds_large = _seconds(HONEST, small, large)
+    assert seconds_large <= 2.5 * seconds + constant
+
+
+def test_beyond_the_cap_the_length_hardly_matters() -> None:
+    half, whole = _seconds(THINK + '{"a":' * 500_000, THINK + '{"a":' * 1_000_000)
+    assert whole <= 2.5 * half
+
+
+def _seconds(*responses: str) -> list[float]:
+    """Processor time of scoring each, the best of several rounds."""
+    best = [float("inf")] * len(responses)
+    for _ in range(7):
+        for index, response in enumerate(responses):
+            started, num = time.thread_time(), 0
+            while num == 0 or time.thread_time() - started < 0.005:
+                score(response)
+                num += 1
+            best[index] = min(best[index], (time.thread_time() - started) / num)
+    return best

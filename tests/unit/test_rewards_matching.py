@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rewards.matching import UNKNOWN_KEY, match_document
 from rewards.parsing import parse_response
+from rewards.rows import Rows, assign_rows
 from rewards.schema import FieldSpec, Schema
 from rewards.types import Leaf, LeafCounts, LeafOutcome
 from rewards.values import leaf_values, repeated_keys
@@ -106,7 +108,7 @@ def test_lists_are_multisets() -> None:
     assert counts(truth, {"notes": [["a"], "b", "b"]}) == {"correct": 2, "convention": 1}
     assert counts({"notes": []}, {"notes": ["a"]}) == {"hallucinated": 1}
     positions = {(leaf.answered, leaf.position) for leaf in match(truth, {"notes": ["b", "a"]})}
-    assert positions == {("b", 1), ("a", 0), (None, 2)}
+    assert positions == {("b", (1,)), ("a", (0,)), (None, (2,))}
 
 
 ROWS = [
@@ -217,6 +219,102 @@ def test_a_broken_truth_or_query_is_an_error() -> None:
         match({}, {}, ("agee",))
 
 
+MEDICINES = Schema(
+    name="prescription",
+    document_type="prescription",
+    description="prescription",
+    fields=(
+        _field("note", "free_text", min_similarity=0.8),
+        _field("remarks", "free_text", many=True),
+        _field(
+            "medicines",
+            "table",
+            row_keys=("name",),
+            columns=(_field("name"), _field("quantity", "quantity"), _field("usage", many=True)),
+        ),
+    ),
+)
+
+
+def _medicine_counts(truth: dict[str, Any], answer: dict[str, Any]) -> dict[str, int]:
+    return _shown(LeafCounts.of(match_document(MEDICINES, MEDICINES.keys, truth, answer)))
+
+
+def test_a_cell_may_hold_a_list() -> None:
+    rows = [
+        {"name": "A", "quantity": "20 tablets", "usage": ["1 in the morning", "1 at night"]},
+        {"name": "B", "quantity": "10 tablets", "usage": ["2 at noon"]},
+    ]
+    truth = {"medicines": rows}
+    assert _medicine_counts(truth, truth) == {"correct": 7}
+    assert _medicine_counts(truth, {"medicines": [rows[1], {**rows[0], "usage": rows[0]["usage"][::-1]}]}) == {
+        "correct": 7
+    }
+    assert _medicine_counts(truth, {"medicines": [{**rows[0], "usage": ["1 at night"]}, rows[1]]}) == {
+        "correct": 6, "omitted": 1,
+    }  # fmt: skip
+    assert _medicine_counts(truth, {"medicines": [rows[0], {**rows[1], "usage": "2 at noon"}]}) == {
+        "correct": 6, "convention": 1,
+    }  # fmt: skip
+    swapped = [{**rows[0], "usage": rows[1]["usage"]}, {**rows[1], "usage": rows[0]["usage"]}]
+    assert _medicine_counts(truth, {"medicines": swapped}) == {
+        "correct": 4, "misassociated": 3, "misassociated_true": 0,
+    }  # fmt: skip
+    positions = {leaf.position for leaf in match_document(MEDICINES, ("medicines",), truth, truth)}
+    assert positions == {(0,), (1,), (0, 0), (0, 1), (1, 0)}
+    with pytest.raises(ValueError, match=r"'medicines\.usage': the truth must be a list"):
+        _medicine_counts({"medicines": [{"name": "A", "usage": "1 at night"}]}, {})
+    with pytest.raises(ValueError, match="'medicines': the rows of the truth must be objects"):
+        _medicine_counts({"medicines": ["A"]}, {})
+    with pytest.raises(ValueError, match=r"'medicines\.name': the truth must be one value"):
+        _medicine_counts({"medicines": [{"name": ["A"]}]}, {})
+
+
+def test_free_text_in_nearly_the_same_words_earns_a_part() -> None:
+    truth = {"note": "The lungs are clear.", "remarks": ["rest for a week", "drink a lot of water"]}
+    answer = {"note": "The lungs are cleer", "remarks": ["drink a lot of waters", "come back"]}
+    leaves = match_document(MEDICINES, ("note", "remarks"), truth, answer)
+    assert [(leaf.outcome.value, leaf.true, leaf.position) for leaf in leaves] == [
+        ("close", "The lungs are clear.", ()),
+        ("close", "drink a lot of water", (1,)),
+        ("misread", "rest for a week", (0,)),
+    ]
+    # 18 of 20 letters stay in the first text, 20 of 21 in the second.
+    assert [leaf.credit for leaf in leaves] == pytest.approx([0.9, 20 / 21, 0.0])
+    assert all(leaf.kind == "free_text" for leaf in leaves)
+    listed = match_document(MEDICINES, ("note",), truth, {"note": ["The lungs are cleer"]})
+    assert [leaf.outcome.value for leaf in listed] == ["misread"]  # another shape than the schema
+
+
+ROW_VALUES = st.sampled_from(["a", "b", "c", "d", ""])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    answered=st.lists(st.fixed_dictionaries({"name": ROW_VALUES, "dose": ROW_VALUES}), max_size=4),
+    true=st.lists(st.fixed_dictionaries({"name": ROW_VALUES, "dose": ROW_VALUES}), max_size=4),
+)
+def test_no_other_assignment_has_more_equal_row_keys_or_then_cells(answered: Any, true: Any) -> None:
+    """Against all assignments, one by one; rows that are duplicates may give up a cell, never a key."""
+    spec = _field("drugs", "table", row_keys=("name",), columns=(_field("name"), _field("dose")))
+    answered = [row for row in answered if row["name"] or row["dose"]]
+    true = [row for row in true if row["name"] or row["dose"]]
+    assignment = assign_rows(spec, Rows.of(spec, answered), Rows.of(spec, true))
+
+    def equal_cells(true_of: tuple[int | None, ...]) -> tuple[int, int]:
+        pairs = [(answered[index], true[row]) for index, row in enumerate(true_of) if row is not None]
+        same = [[bool(one[key]) and one[key] == other[key] for key in ("name", "dose")] for one, other in pairs]
+        return sum(row[0] for row in same), sum(row[1] for row in same)
+
+    slots = [*range(len(true)), *[None] * len(answered)]
+    best = max(map(equal_cells, permutations(slots, len(answered))))
+    taken = [row for row in assignment.true_of if row is not None]
+    assert len(taken) == len(set(taken))
+    assert equal_cells(assignment.true_of)[0] == best[0]
+    if not assignment.duplicates:
+        assert equal_cells(assignment.true_of) == best
+
+
 SCALARS = st.one_of(st.none(), st.sampled_from(["a", "b", "A.", "1 mg", "1", "", "n/a", "2021-01-02", "male", 1, True]))
 CELLS = st.dictionaries(st.sampled_from(["name", "dose", "route", "other"]), SCALARS, max_size=4)
 TRUTHS = st.fixed_dictionaries(
@@ -256,8 +354,9 @@ def test_every_leaf_has_one_fate_and_the_counts_add_up(
     assert total.misassociated == total.misassociated_true
     for leaf in leaves:
         paired = leaf.answered is not None and leaf.true is not None
-        if leaf.outcome in (LeafOutcome.CORRECT, LeafOutcome.CONVENTION, LeafOutcome.MISREAD):
+        if leaf.outcome in (LeafOutcome.CORRECT, LeafOutcome.CLOSE, LeafOutcome.CONVENTION, LeafOutcome.MISREAD):
             assert paired
+        assert leaf.credit == (leaf.outcome is LeafOutcome.CORRECT)
         if leaf.outcome in (LeafOutcome.HALLUCINATED, LeafOutcome.DUPLICATE):
             assert leaf.true is None and leaf.position is None
         if leaf.outcome is LeafOutcome.OMITTED:

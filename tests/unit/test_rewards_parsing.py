@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +27,7 @@ THINK = "<think>line 1</think>"
         (THINK + 'Here: {"a": 1}', True, ("prose before the object",)),
         ('```json\n{"a": 1}\n```', False, ("fenced",)),
         ('```\n{"a": 1}```', False, ("fenced",)),
+        ('<think>x</think><think>y</think>{"a": 1}', True, ("prose before the object",)),
         ('Sure:\n```json\n{"a": 1}\n```', False, ("fenced", "prose before the object")),
     ],
 )
@@ -47,6 +47,8 @@ def test_what_is_an_answer_and_what_it_costs(text: str, reasoning: bool, faults:
         (THINK, "no_json"),
         ('<think>{"a": 1}</think>', "no_json"),
         ('<think>{"a": 1}', "unclosed_reasoning"),
+        ('<think>x</think><think>{"a": 1}', "unclosed_reasoning"),
+        ('Or: <think>{"a": 1}', "unclosed_reasoning"),
         ('{"a": 1', "invalid_json"),
         ('{"a": 1,}', "invalid_json"),
         ("{'a': 1}", "invalid_json"),
@@ -120,19 +122,3 @@ def test_no_response_raises(text: str, reasoning: bool) -> None:
 def test_every_flat_object_is_read_back(answer: dict[str, object]) -> None:
     parsed = parse_response(THINK + json.dumps(answer), reasoning=True)
     assert (parsed.answer, parsed.faults) == (answer, ())
-
-
-@pytest.mark.parametrize("unit", ['"\\"', "```\n", "<think>", "</think>", "{", '{"a":', '[" ', "\\", "{}", "1e9", ","])
-def test_time_is_linear_in_hostile_text(unit: str) -> None:
-    limits = ParseLimits(max_characters=10**7, max_depth=10**7, max_values=10**7)
-
-    def seconds(size: int) -> float:
-        text = "{" + unit * (size // len(unit))
-        best = 1e9
-        for _ in range(2):
-            start = time.process_time()
-            parse_response(text, reasoning=False, limits=limits)
-            best = min(best, time.process_time() - start)
-        return best
-
-    assert seconds(100_000) < 12 * seconds(25_000) + 0.005  # four times the text; quadratic would be sixteen

@@ -1,6 +1,8 @@
 """The reward and the actor's class: hand-computed rewards, corner cases, errors that name the document."""
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from rewards.reward import RewardConfig, is_exact, score_response
 from rewards.schema import FieldSpec, Schema, load_schema
-from rewards.types import AnswerStatus, Score, ScoreRequest
+from rewards.types import AnswerStatus, Leaf, LeafCounts, LeafOutcome, Score, ScoreRequest
 from rewards.worker import RewardWorker
 
 SCHEMA = Schema(
@@ -51,6 +53,89 @@ def test_the_balance_of_precision_and_recall() -> None:
     assert score(answer).reward == pytest.approx(0.1 + 0.9 * 0.6)
     assert score(answer, precision_weight=3, recall_weight=1).reward == pytest.approx(0.1 + 0.9 * 0.8)
     assert score(answer, precision_weight=0, format_weight=0).reward == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("beta", "expected"),
+    [
+        (1.0, 2 * 1 * 0.2 / 1.2),
+        (2.0, 5 * 1 * 0.2 / (4 * 1 + 0.2)),  # nearer to the recall
+        (0.5, 1.25 * 1 * 0.2 / (0.25 * 1 + 0.2)),  # nearer to the precision
+    ],
+)
+def test_an_f_measure_in_place_of_the_mix(beta: float, expected: float) -> None:
+    result = score({"name": "Ana Silva"}, f_beta=beta)  # P = 1, R = 1/5
+    assert result.components == pytest.approx({"f_beta": 0.9 * expected, "format": 0.1})
+    assert result.reward == math.fsum(result.components.values())
+    assert score(TRUTH, f_beta=beta).reward == score({}, {}, f_beta=beta).reward == 1.0
+    assert score({}, f_beta=beta).components == {"f_beta": 0.0, "format": 0.1}
+    assert score({"ward": "B"}, f_beta=beta).reward == pytest.approx(0.1)
+
+
+def _leaf(key: str, outcome: LeafOutcome, answered: Any, true: Any, weight: float, credit: float) -> Leaf:
+    return Leaf(
+        key=key, kind="free_text", outcome=outcome, answered=answered, true=true, position=(), weight=weight,
+        credit=credit,
+    )  # fmt: skip
+
+
+def test_partial_credit_moves_the_reward_and_not_the_strict_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predicted: name right (1), dose close (half of 3), ward invented (1); true: name, dose and room (1)."""
+    leaves = (
+        _leaf("name", LeafOutcome.CORRECT, "a", "a", 1.0, 1.0),
+        _leaf("dose", LeafOutcome.CLOSE, "b", "c", 3.0, 0.5),
+        _leaf("ward", LeafOutcome.HALLUCINATED, "d", None, 1.0, 0.0),
+        _leaf("room", LeafOutcome.OMITTED, None, "e", 1.0, 0.0),
+    )
+    monkeypatch.setattr("rewards.reward.match_document", lambda *_: leaves)
+    result = score({})
+    assert (result.precision, result.recall, result.f1) == (1 / 3, 1 / 3, 1 / 3)
+    assert (result.weighted_precision, result.weighted_recall) == (2.5 / 5, 2.5 / 5)
+    assert result.reward == pytest.approx(0.1 + 0.9 * 0.5)
+    assert result.counts == LeafCounts.of(leaves) == LeafCounts(correct=1, close=1, hallucinated=1, omitted=1)
+
+
+def test_both_sides_of_misassociated_leaves_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pair together, two predicted and one true leaf apart: P = 1/4, R = 1/3."""
+    right = _leaf("name", LeafOutcome.CORRECT, "a", "a", 1.0, 1.0)
+    sides = [("b", "c"), ("d", None), ("e", None), (None, "f")]
+    leaves = (right, *(_leaf("room", LeafOutcome.MISASSOCIATED, answered, true, 1.0, 0.0) for answered, true in sides))
+    monkeypatch.setattr("rewards.reward.match_document", lambda *_: leaves)
+    result = score({})
+    assert result.counts == LeafCounts.of(leaves) == LeafCounts(correct=1, misassociated=3, misassociated_true=2)
+    assert (result.precision, result.recall) == (1 / 4, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "penalty"),
+    [(1, 0.0), (80, 0.0), (81, 0.025), (90, 0.25), (99, 0.475), (100, 0.5), (250, 0.5)],
+)
+def test_the_overlong_penalty(num_tokens: int, penalty: float) -> None:
+    """Of 100 tokens the last 20 cost, up to 0.5; valid or not."""
+    for response, reward in ((json.dumps(TRUTH), 1.0), ("no JSON", 0.0)):
+        result = score_response(
+            SCHEMA, SCHEMA.keys, TRUTH, response, reasoning=False, truncated=False,
+            config=RewardConfig(overlong_penalty=0.5), num_tokens=num_tokens, max_tokens=100,
+        )  # fmt: skip
+        assert result.components["overlong"] == pytest.approx(-penalty)
+        assert math.copysign(1, result.components["overlong"]) == (-1 if penalty else 1)
+        assert result.reward == math.fsum(result.components.values()) == pytest.approx(reward - penalty)
+
+
+def test_the_overlong_penalty_has_to_know_the_lengths() -> None:
+    with pytest.raises(ValueError, match=r"overlong_penalty needs to know .* got num_tokens=0 and max_tokens=0"):
+        score(TRUTH, overlong_penalty=0.5)
+    assert "overlong" not in score(TRUTH).components
+
+
+def test_null_and_left_out_are_the_same_thing() -> None:
+    """Right for a key that the document does not have, an omission for one that it has."""
+    for absent in (TRUTH, {**TRUTH, "ward": None}, {**TRUTH, "ward": ""}, {**TRUTH, "ward": []}):
+        assert score(absent).reward == 1.0 and is_exact(score(absent))
+    without = {key: value for key, value in TRUTH.items() if key != "room"}
+    left_out, null = score(without), score({**without, "room": None})
+    assert (left_out.reward, left_out.counts) == (null.reward, null.counts)
+    assert (null.precision, null.counts.omitted) == (1.0, 1) and null.reward == pytest.approx(0.1 + 0.9 * 0.9)
 
 
 def test_a_wrong_dose_costs_more_than_a_wrong_room() -> None:
@@ -106,6 +191,9 @@ def test_truncated_responses_are_counted_as_such() -> None:
         ({"precision_weight": 0, "recall_weight": 0}, "both 0"),
         ({"format_weight": 1.0}, "must be below 1"),
         ({"max_json_depth": 0}, "max_json_depth must be at least 1"),
+        ({"f_beta": 0.0}, "f_beta must be above 0, or null"),
+        ({"overlong_penalty": -0.1}, "overlong_penalty must be 0 or more"),
+        ({"overlong_buffer": 0.0}, "overlong_buffer must be above 0 and at most 1, got 0.0"),
     ],
 )
 def test_a_config_without_sense_is_refused(config: dict[str, Any], message: str) -> None:
@@ -121,8 +209,14 @@ def _request(**changes: Any) -> ScoreRequest:
     return ScoreRequest(**values | changes)
 
 
-def test_the_worker_scores_in_order_and_restricts_the_truth_to_the_asked_keys() -> None:
+@pytest.fixture(scope="module")
+def worker() -> Iterator[RewardWorker]:
     worker = RewardWorker(RewardConfig(), {"slip": SCHEMA})
+    yield worker
+    worker.close()
+
+
+def test_the_worker_scores_in_order_and_restricts_the_truth_to_the_asked_keys(worker: RewardWorker) -> None:
     first, second = worker.score([_request(), _request(query_id="q2", asked=("name", "room"))])
     assert (first.query_id, first.document_id, first.schema) == ("q1", "d1", "slip")
     assert (first.counts.correct, first.counts.hallucinated, first.counts.omitted) == (1, 1, 1)
@@ -138,9 +232,9 @@ def test_the_worker_scores_in_order_and_restricts_the_truth_to_the_asked_keys() 
         ({"truth": {"name": ["Ana"]}}, "query 'q1' of document 'd1' failed: ValueError: key 'name'"),
     ],
 )
-def test_an_error_in_scoring_names_the_document(changes: dict[str, Any], message: str) -> None:
+def test_an_error_in_scoring_names_the_document(worker: RewardWorker, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
-        RewardWorker(RewardConfig(), {"slip": SCHEMA}).score([_request(**changes)])
+        worker.score([_request(**changes)])
 
 
 def _prescriptions() -> list[dict[str, Any]]:

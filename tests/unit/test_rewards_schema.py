@@ -1,7 +1,10 @@
 """Schemas: what a file may say, and what is refused with the key and the remedy."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +81,34 @@ def test_an_unknown_key_names_the_nearest(lab: Schema) -> None:
         ("kind: table", "kind: table\n    many: true", "already is a list"),
         ("key: sex", "key: patient", "'patient' is given 2 times"),
         ("document_type: laboratory slip", "doc_type: x", "unknown entry 'doc_type'; did you mean 'document_type'"),
-        ("kind: quantity", "kind: quantity, many: true", "column 'value' must be a plain value"),
+        (
+            "kind: quantity",
+            "kind: table, columns: [{key: a, description: a, kind: text}]",
+            "column 'value' must be a val",
+        ),
+        ("kind: text", "kind: tabel", "'kind' must be one of.*did you mean 'table'"),
+        (
+            "kind: text",
+            "kind: text, decimal: point",
+            "'decimal' belongs to kind number or quantity, got 'point' with kind",
+        ),
+        ("kind: text", "kind: text, min_similarity: 0.5", "'min_similarity' belongs to kind free_text"),
+        ("kind: text", "kind: text, convert_units: true", "'convert_units' belongs to kind quantity, got True"),
+        ("kind: text", "kind: text, date_order: dmy", "'date_order' belongs to kind date or datetime, got 'dmy'"),
+        ("kind: quantity", "kind: quantity, case_sensitive: true", "'case_sensitive' belongs to kind text or"),
+        ("kind: quantity", "kind: quantity, ignore_blanks: true", "'ignore_blanks' belongs to kind text or"),
+        ("kind: quantity", "kind: quantity, decimal: dot", "'decimal' must be one of auto, point, comma, got 'dot'"),
+        ("kind: quantity", "kind: quantity, convert_units: 1", "'convert_units' must be true or false, got 1"),
+        (
+            "kind: text",
+            "kind: free_text, min_similarity: 0",
+            "'min_similarity' must be a number above 0 and up to 1, got 0",
+        ),
+        ("kind: text", "kind: free_text, min_similarity: high", "'min_similarity' must be a number .* got 'high'"),
+        ("kind: text", "kind: text, case_sensitive: 'yes'", "'case_sensitive' must be true or false, got 'yes'"),
+        ("kind: text", "kind: text, comparison: strict", "unknown entry 'comparison'"),
+        ("[male, female]", "[male, MALE]", "'male' and 'MALE' are compared as the same"),
+        ("[male, female]", "[male, ' ']", "choice ' ' is blank"),
         ("description: full name", "description: ' '", "'description' must be a text"),
         ("keys:", "keys: [", "not readable as YAML"),
     ],
@@ -94,6 +124,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_schema(tmp_path / "none.yaml")
     with pytest.raises(ValueError, match="expected a mapping"):
         _load(tmp_path, "- a")
+    with pytest.raises(ValueError, match="'keys' must be a list of keys, got str"):
+        _load(tmp_path, "{name: a, document_type: a, description: a, keys: b}")
+    with pytest.raises(ValueError, match="expected a mapping with key, description, kind, got str"):
+        _load(tmp_path, "{name: a, document_type: a, description: a, keys: [b]}")
+    with pytest.raises(ValueError, match="'columns' belong to kind table"):
+        FieldSpec(key="k", description="d", kind="table")
     with pytest.raises(ValueError, match="at least one key"):
         _load(tmp_path, "{name: a, document_type: a, description: a, keys: []}")
 
@@ -134,6 +170,73 @@ def test_an_annotation_is_checked_value_by_value(lab: Schema) -> None:
     ):
         assert part in problem
     assert lab.validate_annotation({"notes": ["a", ""]}) == ["notes[1]: an empty value inside a list; remove it"]
+
+
+def test_a_number_that_can_be_read_two_ways_is_reported_with_both_readings_and_the_remedy() -> None:
+    schema = _schema(FieldSpec(key="platelets", description="d", kind="quantity"))
+    assert schema.validate_annotation({"platelets": "150,000 /µL"}) == [
+        "platelets: '150,000 /µL' can be read two ways, as 150 and as 150000; say `decimal: comma` or `decimal: point` "
+        "at key 'platelets'"
+    ]
+    assert "as 1.25, 2.5 and as nothing" in schema.validate_annotation({"platelets": "1,250-2,5"})[0]
+    for sign in ("point", "comma"):
+        named = FieldSpec(key="platelets", description="d", kind="quantity", decimal=sign)  # type: ignore[arg-type]
+        assert _schema(named).validate_annotation({"platelets": "150,000 /µL"}) == []
+    for clear in ("0,125", "1.250", "1,25", "1,234,567", 1250):
+        assert schema.validate_annotation({"platelets": clear}) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "value", "problem"),
+    [
+        ("number", {"decimal": "comma"}, "1.5", "'1.5' does not read as number with the decimal sign 'comma'"),
+        ("number", {}, True, "True does not read as number"),
+        ("number", {}, float("nan"), "nan is no number that JSON can hold"),
+        ("number", {}, 10**50, "does not read as number"),
+        ("number", {}, "5" * 999, "'5555555555"),
+        ("boolean", {}, "maybe", "'maybe' does not read as boolean, true or false"),
+        ("time", {}, "25:00", "'25:00' does not read as time"),
+        ("datetime", {"date_order": "dmy"}, "2021-04-03 15:56", "a day in the order dmy with a time"),
+        ("text", {}, "\u200b", "does not read as text"),
+        ("person_name", {}, "\u200b", "does not read as person_name"),
+        ("code", {}, "...", "does not read as code"),
+    ],
+)
+def test_a_truth_that_no_answer_could_give_is_a_problem(
+    kind: str, options: dict[str, Any], value: Any, problem: str
+) -> None:
+    spec = FieldSpec(key="k", description="d", kind=kind, **options)  # type: ignore[arg-type]
+    problems = _schema(spec).validate_annotation({"k": value})
+    assert len(problems) == 1 and problem in problems[0] and len(problems[0]) < 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("number", ">1:80"), ("number", "negative"), ("quantity", "+/-"), ("quantity", "1½ tablets"), ("boolean", "☒"),
+     ("time", "3:56 pm"), ("datetime", "2021-04-03 15:56"), ("quantity", "120/80 mmHg"), ("number", "3.5 – 5.0")],
+)  # fmt: skip
+def test_what_documents_show_is_accepted(kind: str, value: str) -> None:
+    spec = FieldSpec(key="k", description="d", kind=kind)  # type: ignore[arg-type]
+    assert _schema(spec).validate_annotation({"k": value}) == []
+
+
+def test_a_column_may_hold_a_list_of_values() -> None:
+    usage = FieldSpec(key="usage", description="d", kind="text", many=True)
+    schema = _schema(FieldSpec(key="drugs", description="d", kind="table", columns=(usage,)))
+    assert schema.validate_annotation({"drugs": [{"usage": ["a", "b"]}, {"usage": []}]}) == []
+    assert schema.validate_annotation({"drugs": [{"usage": "a"}, {"usage": ["a", ["b"]]}]}) == [
+        "drugs[0].usage: expected a list of values, got 'a'",
+        "drugs[1].usage[1]: expected one text, got list ['b']",
+    ]
+
+
+def test_reading_a_schema_does_not_load_the_unit_library() -> None:
+    code = "import sys, rewards.schema, rewards.compare; sys.exit('pint' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=SCHEMAS.parents[1], check=False).returncode == 0
+
+
+def _schema(spec: FieldSpec) -> Schema:
+    return Schema(name="s", document_type="d", description="d", fields=(spec,))
 
 
 def test_a_field_spec_defaults_to_one_plain_value() -> None:

@@ -1,0 +1,73 @@
+"""One request scored in this process: the built-in reward, then the user's components."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from rewards.components import Component, ComponentError, add_components
+from rewards.config import RewardConfig
+from rewards.reward import score_response
+from rewards.schema import Schema
+from rewards.types import AnswerStatus, Score, ScoreRequest
+
+
+class Scorer:
+    """Holds the schemas by name, the configuration and the loaded components."""
+
+    def __init__(
+        self, config: RewardConfig, schemas: Mapping[str, Schema], components: Sequence[Component] = ()
+    ) -> None:
+        self.config = config
+        self._schemas = dict(schemas)
+        self._components = tuple(components)
+        self._measuring = replace(config, overlong_penalty=0.0, components=[])
+
+    def score(self, request: ScoreRequest, *, built_in_only: bool = False) -> Score:
+        """The score of one request; `built_in_only` leaves out the components and the overlong penalty.
+
+        An error in scoring is raised as RuntimeError, one of a component as ComponentError or counted, as the
+        configuration says; both name query and document.
+        """
+        if built_in_only:
+            return self._built_in(request, self._measuring)
+        score = self._built_in(request, self.config)
+        if not self._components:
+            return score
+        try:
+            return add_components(score, request, self._components)
+        except ComponentError as error:
+            if self.config.on_component_error == "stop":
+                raise
+            return self.failed(request, AnswerStatus.COMPONENT_ERROR, error.detail)
+
+    def failed(self, request: ScoreRequest, status: AnswerStatus, detail: str, *, built_in_only: bool = False) -> Score:
+        """The floor of the reward for a response that could not be scored: every true leaf counts as omitted.
+
+        The overlong penalty stays, so that failing is never worth more than a bad answer of the same length.
+        """
+        score = self._built_in(replace(request, response=""), self._measuring if built_in_only else self.config)
+        components = dict(score.components)
+        if not built_in_only:
+            components |= {component.name: 0.0 for component in self.config.components}
+        return replace(score, components=components, status=status, detail=detail)
+
+    def _built_in(self, request: ScoreRequest, config: RewardConfig) -> Score:
+        try:
+            if request.schema not in self._schemas:
+                raise ValueError(f"no schema {request.schema!r}; there are {', '.join(sorted(self._schemas))}")
+            return score_response(
+                self._schemas[request.schema],
+                request.asked,
+                request.truth,
+                request.response,
+                reasoning=request.reasoning,
+                truncated=request.truncated,
+                config=config,
+                num_tokens=request.num_tokens,
+                max_tokens=request.max_tokens,
+                query_id=request.query_id,
+                document_id=request.document_id,
+            )
+        except Exception as error:
+            # The response is untrusted, but scoring must not fail on it: a failure is a defect, never a silent zero.
+            where = f"query {request.query_id!r} of document {request.document_id!r}"
+            raise RuntimeError(f"scoring {where} failed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,135 @@
+"""Matches what was answered in one place of a document, a value or a list of values, with what is true there."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rewards.compare import canonical_value, is_correct, same_meaning, text_credit
+from rewards.schema import FieldSpec
+from rewards.types import Leaf, LeafOutcome
+from rewards.values import Scalar, is_left_out, is_scalar, leaf_values
+
+_MAX_TEXT_PAIRS = 64  # items of a list that one free text is compared with
+
+
+class Slot(NamedTuple):
+    """A place for a value: a key, or a cell of a table's row.
+
+    `position` is () for a key and (row,) for a cell. Where the answer has another shape than the schema, `in_shape` is
+    false, and nothing in it is correct.
+    """
+
+    spec: FieldSpec
+    key: str
+    weight: float
+    position: tuple[int, ...] = ()
+    in_shape: bool = True
+
+    def pair(self, outcome: LeafOutcome, answered: Any, true: Any, credit: float = 0.0, *item: int) -> Leaf:
+        """A true leaf, and the predicted one that belongs to it (None where it was omitted)."""
+        return Leaf(self.key, self.spec.kind, outcome, answered, true, (*self.position, *item), self.weight, credit)
+
+    def surplus(self, outcome: LeafOutcome, value: Any) -> list[Leaf]:
+        """All leaves in `value` as predicted ones without truth."""
+        return surplus(self.key, self.spec.kind, self.weight, outcome, value)
+
+
+def surplus(key: str, kind: str, weight: float, outcome: LeafOutcome, value: Any) -> list[Leaf]:
+    """All leaves in `value` as predicted ones without truth."""
+    return [Leaf(key, kind, outcome, answered, None, None, weight, 0.0) for answered in leaf_values(value)]
+
+
+def match_slot(slot: Slot, value: Any, true: Any) -> list[Leaf]:
+    """The fate of every leaf of one slot; raises ValueError for a truth of another shape than the schema."""
+    if slot.spec.many:
+        return _match_many(slot, value, true_list(slot.key, true))
+    if isinstance(true, list | tuple | Mapping) and not is_left_out(true):
+        raise ValueError(f"key {slot.key!r}: the truth must be one value, got {true!r}")
+    return _match_scalar(slot, value, true)
+
+
+def true_list(key: str, true: Any) -> Sequence[Any]:
+    """The items of a truth that must be a list, none where it is left out."""
+    if is_left_out(true):
+        return []
+    if not isinstance(true, list | tuple):
+        raise ValueError(f"key {key!r}: the truth must be a list, got {true!r}")
+    return true
+
+
+def _match_scalar(slot: Slot, value: Any, true: Any) -> list[Leaf]:
+    """One expected scalar. Of a list or object in its place, the first leaf is the answer and the rest is invented."""
+    answered = leaf_values(value)
+    if is_left_out(true):
+        return slot.surplus(LeafOutcome.HALLUCINATED, answered)
+    if not answered:
+        return [slot.pair(LeafOutcome.OMITTED, None, true)]
+    outcome, credit = _compare(slot, answered[0], true, is_scalar(value))
+    return [slot.pair(outcome, answered[0], true, credit), *slot.surplus(LeafOutcome.HALLUCINATED, answered[1:])]
+
+
+def _compare(slot: Slot, answered: Scalar, true: Scalar, is_plain: bool) -> tuple[LeafOutcome, float]:
+    """The outcome of a pair and the part of its weight that it earns."""
+    if slot.in_shape and is_plain:
+        if is_correct(slot.spec, answered, true):
+            return LeafOutcome.CORRECT, 1.0
+        credit = text_credit(slot.spec, answered, true) if slot.spec.kind == "free_text" else 0.0
+        if credit:
+            return LeafOutcome.CLOSE, credit
+    return (LeafOutcome.CONVENTION if same_meaning(slot.spec, answered, true) else LeafOutcome.MISREAD), 0.0
+
+
+def _match_many(slot: Slot, value: Any, true: Sequence[Any]) -> list[Leaf]:
+    """A list as a multiset: equal items first, then the nearest free texts, items of the same meaning, the rest."""
+    is_list = isinstance(value, list | tuple)
+    given = value if isinstance(value, list | tuple) else [value]
+    items = [(leaf, slot.in_shape and is_list and is_scalar(item)) for item in given for leaf in leaf_values(item)]
+    waiting: dict[Any, list[int]] = defaultdict(list)
+    for index in reversed([i for i, item in enumerate(true) if not is_left_out(item)]):
+        waiting[canonical_value(slot.spec, true[index])].append(index)
+    leaves: list[Leaf] = []
+    wrong: list[tuple[Scalar, bool]] = []
+    for answered, fits in items:
+        form = canonical_value(slot.spec, answered)
+        if fits and waiting.get(form):
+            index = waiting[form].pop()
+            leaves.append(slot.pair(LeafOutcome.CORRECT, answered, true[index], 1.0, index))
+        elif fits and form in waiting:
+            leaves.extend(slot.surplus(LeafOutcome.DUPLICATE, answered))
+        else:
+            wrong.append((answered, fits))
+    rest = sorted(index for indices in waiting.values() for index in indices)
+    for find in (_find_close, _find_same_meaning, _find_any):
+        still_wrong: list[tuple[Scalar, bool]] = []
+        for answered, fits in wrong:
+            found, outcome, credit = find(slot.spec, answered, true, rest, fits)
+            if found is None:
+                still_wrong.append((answered, fits))
+            else:
+                rest.remove(found)
+                leaves.append(slot.pair(outcome, answered, true[found], credit, found))
+        wrong = still_wrong
+    leaves.extend(slot.surplus(LeafOutcome.HALLUCINATED, [answered for answered, _ in wrong]))
+    leaves.extend(slot.pair(LeafOutcome.OMITTED, None, true[index], 0.0, index) for index in rest)
+    return leaves
+
+
+_Found = tuple[int | None, LeafOutcome, float]  # index of the true item, None for none; outcome; credit
+
+
+def _find_close(spec: FieldSpec, answered: Scalar, true: Sequence[Any], rest: Sequence[int], fits: bool) -> _Found:
+    candidates = rest[:_MAX_TEXT_PAIRS] if spec.kind == "free_text" and fits else []
+    credits = [text_credit(spec, answered, true[index]) for index in candidates]
+    best = max(credits, default=0.0)
+    return candidates[credits.index(best)] if best else None, LeafOutcome.CLOSE, best
+
+
+def _find_same_meaning(
+    spec: FieldSpec, answered: Scalar, true: Sequence[Any], rest: Sequence[int], fits: bool
+) -> _Found:
+    found = next((index for index in rest if same_meaning(spec, answered, true[index])), None)
+    return found, LeafOutcome.CONVENTION, 0.0
+
+
+def _find_any(spec: FieldSpec, answered: Scalar, true: Sequence[Any], rest: Sequence[int], fits: bool) -> _Found:
+    return rest[0] if rest else None, LeafOutcome.MISREAD, 0.0
