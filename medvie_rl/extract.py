@@ -1,11 +1,23 @@
-"""From images to JSON with a policy: `medvie extract`."""
+"""From images to JSON with a policy: `medvie extract`.
+
+Every image gets one line, a JSON object with `id` (the file's name without its ending), `image` and `status`:
+
+- `ok`: `fields` is what the policy answered, read strictly;
+- `repaired`: the response was no clean JSON; `repairs` names what was done to it (the closed list of
+  `rewards.repair`), `problem` says what was wrong with it, and `fields` is what was left. Someone should look;
+- `unreadable`: the image could not be decoded;
+- `too_long`: prompt and image do not fit the engine's settings, and were not asked;
+- any other status of `rewards.types.AnswerStatus`: no answer could be taken out of `response`.
+
+A line with fields may have a `problem` too: keys that were not asked for, or keys given several times.
+"""
 
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,13 +26,23 @@ from medvie_rl.data.prompts import load_prompt_template, render_chat
 from medvie_rl.data.store import describe_image
 from medvie_rl.errors import UserError
 from medvie_rl.policy_card import PROMPT, read_policy_card
-from rewards.parsing import parse_response
+from rewards.parsing import JsonObject
+from rewards.repair import parse_tolerant
 from rewards.schema import Schema, load_schema
 from rewards.types import AnswerStatus
 from rollout.config import RolloutConfig
+from rollout.prompts import num_prompt_tokens
 from rollout.types import FinishReason, GenerationRequest, Rollout
 
 _DEFAULT_PROMPT = Path("conf/prompts/qwen2_5_vl.yaml")
+_REPAIRED = "repaired"
+
+
+class _Page(NamedTuple):
+    path: Path
+    key: str  # sha256 of `content`
+    content: bytes
+    size: tuple[int, int]  # width, height
 
 
 def extract(
@@ -33,10 +55,10 @@ def extract(
     out: Path | None = None,
     settings: Sequence[str] = (),
 ) -> int:
-    """Write one JSON object an image: `image`, `document_type`, `fields`, `status` and, unless all is well, `problem`.
+    """Write one line an image, failures first; see the module for what is on it.
 
-    Prompt, mode and engine settings are those the policy was trained with unless named. A response without valid JSON
-    has a `status` that says so and no fields; nothing is guessed. Returns 0, or 3 if any image or answer failed.
+    Prompt, mode and engine settings are those the policy was trained with unless named. Returns 0, or 3 if any image's
+    status is not `ok`. Raises UserError for a policy, schema, prompt or setting that cannot be used.
     """
     if not policy.is_dir():
         raise UserError(f"{policy}: no such policy folder; a run keeps its best one in RUN_DIR/best")
@@ -49,15 +71,11 @@ def extract(
     config = _engine_settings(card.rollout if card else {}, settings)
     mode = reasoning if reasoning is not None else (card.reasoning if card else True)
 
-    readable, failed = _read_images(images)
-    lines = [{"image": str(path), "status": "unreadable", "problem": problem} for path, problem in failed]
-    if readable:
+    pages, lines = _read_images(images)
+    if pages:
         text = template.user_text(schema, schema.keys, reasoning=mode)
-        rollouts = _generate(policy, config, text, [(key, content) for _, key, content in readable])
-        lines += [
-            _line(path, schema, rollout, reasoning=mode)
-            for (path, _, _), rollout in zip(readable, rollouts, strict=True)
-        ]
+        answered, too_long = _generate(policy, config, text, pages)
+        lines += [*too_long, *(_line(page.path, schema, rollout, reasoning=mode) for page, rollout in answered)]
     output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     if out is None:
         sys.stdout.write(output)
@@ -66,46 +84,100 @@ def extract(
     return 0 if all(line["status"] == AnswerStatus.OK for line in lines) else 3
 
 
-def _generate(policy: Path, config: RolloutConfig, text: str, images: list[tuple[str, bytes]]) -> list[Rollout]:
+def _generate(
+    policy: Path, config: RolloutConfig, text: str, pages: Sequence[_Page]
+) -> tuple[list[tuple[_Page, Rollout]], list[dict[str, Any]]]:
+    """The pages with the policy's response, and the lines of those that are too long to be asked."""
     from transformers import AutoProcessor
 
-    from rollout.worker import RolloutWorker
-
-    prompt = render_chat(AutoProcessor.from_pretrained(policy), text)
-    worker = RolloutWorker(config, str(policy))
-    worker.add_images(dict(images))
-    requests = [
-        GenerationRequest(query_id=str(index), prompt=prompt, image_keys=(key,), num_traces=1, seed=0, greedy=True)
-        for index, (key, _) in enumerate(images)
-    ]
+    processor = AutoProcessor.from_pretrained(policy)
+    prompt = render_chat(processor, text)
     try:
-        return [group.rollouts[0] for group in worker.generate(requests)]
+        fitting, too_long = _split_by_length(processor, prompt, config, pages)
+        rollouts = _sample(policy, config, prompt, fitting) if fitting else []
     except ValueError as error:
         raise UserError(str(error)) from error
+    return list(zip(fitting, rollouts, strict=True)), too_long
+
+
+def _split_by_length(
+    processor: Any, prompt: str, config: RolloutConfig, pages: Sequence[_Page]
+) -> tuple[list[_Page], list[dict[str, Any]]]:
+    """The pages whose prompt leaves room for the response, and a line for each of the others."""
+    limit = config.max_model_len - config.max_response_tokens
+    fitting, too_long = [], []
+    for page in pages:
+        width, height = page.size
+        num_tokens = num_prompt_tokens(processor, prompt, [(height, width)])
+        if num_tokens <= limit:
+            fitting.append(page)
+            continue
+        problem = (
+            f"the prompt has {num_tokens} tokens, image included; max_model_len {config.max_model_len} minus "
+            f"max_response_tokens {config.max_response_tokens} leaves {limit}. Raise it with --set max_model_len=N, "
+            "or use a smaller image"
+        )
+        too_long.append(_identity(page.path) | {"status": "too_long", "problem": problem})
+    return fitting, too_long
+
+
+def _sample(policy: Path, config: RolloutConfig, prompt: str, pages: Sequence[_Page]) -> list[Rollout]:
+    from rollout.worker import RolloutWorker
+
+    worker = RolloutWorker(config, str(policy))
+    worker.add_images({page.key: page.content for page in pages})
+    requests = [
+        GenerationRequest(
+            query_id=str(page.path), prompt=prompt, image_keys=(page.key,), num_traces=1, seed=0, greedy=True
+        )
+        for page in pages
+    ]
+    return [group.rollouts[0] for group in worker.generate(requests)]
 
 
 def _line(path: Path, schema: Schema, rollout: Rollout, *, reasoning: bool) -> dict[str, Any]:
     truncated = rollout.finish_reason is FinishReason.LENGTH
-    parsed = parse_response(rollout.text, reasoning=reasoning, truncated=truncated)
-    line: dict[str, Any] = {"image": str(path), "document_type": schema.document_type, "status": parsed.status.value}
+    parsed = parse_tolerant(rollout.text, reasoning=reasoning, truncated=truncated)
+    status = _REPAIRED if parsed.repairs else parsed.status.value
+    line = _identity(path) | {"document_type": schema.document_type, "status": status}
     if parsed.answer is None:
         return line | {"problem": parsed.detail, "response": rollout.text}
-    unknown = [key for key in parsed.answer if key not in schema.keys]
+    problems = [f"{parsed.status.value}: {parsed.detail}"] if parsed.repairs else []
+    if unknown := [key for key in parsed.answer if key not in schema.keys]:
+        problems.append(f"keys that were not asked for were left out: {unknown}")
+    if repeated := _repeated_keys(parsed.answer):
+        problems.append(f"keys were given several times, of which the first is kept: {repeated}")
     line["fields"] = {key: value for key, value in parsed.answer.items() if key in schema.keys}
-    return line | ({"problem": f"keys that were not asked for were left out: {unknown}"} if unknown else {})
+    if parsed.repairs:
+        line["repairs"] = list(parsed.repairs)
+    return line | ({"problem": "; ".join(problems)} if problems else {})
 
 
-def _read_images(paths: Sequence[Path]) -> tuple[list[tuple[Path, str, bytes]], list[tuple[Path, str]]]:
-    readable, failed = [], []
+def _identity(path: Path) -> dict[str, Any]:
+    return {"id": path.stem, "image": str(path)}
+
+
+def _repeated_keys(value: Any) -> list[str]:
+    """The keys that an object anywhere inside `value` has more than once, each named once."""
+    if isinstance(value, JsonObject):
+        own, inner = [key for key, _ in value.repeated], list(value.values())
+    else:
+        own, inner = [], value if isinstance(value, list) else []
+    return list(dict.fromkeys([*own, *(key for item in inner for key in _repeated_keys(item))]))
+
+
+def _read_images(paths: Sequence[Path]) -> tuple[list[_Page], list[dict[str, Any]]]:
+    """The pages that can be decoded, and a line for each of the others."""
+    pages, unreadable = [], []
     for path in paths:
         try:
             content = path.read_bytes()
-            key, _ = describe_image(content)
+            key, size = describe_image(content)
         except (OSError, ValueError) as error:
-            failed.append((path, str(error)))
+            unreadable.append(_identity(path) | {"status": "unreadable", "problem": str(error)})
             continue
-        readable.append((path, key, content))
-    return readable, failed
+        pages.append(_Page(path, key, content, size))
+    return pages, unreadable
 
 
 def _engine_settings(trained_with: dict[str, Any], overrides: Sequence[str]) -> RolloutConfig:
