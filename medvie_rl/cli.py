@@ -4,11 +4,15 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.errors import ClusterError
 from learner.errors import CheckpointError
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from rewards.schema import Schema
 
 _EPILOG = """examples:
   medvie train --config conf/local.yaml                      train the embedded nano policy on this machine
@@ -17,9 +21,10 @@ _EPILOG = """examples:
   medvie train --resume runs/RUN                             go on with a run that was stopped
   medvie data import FOLDER --schema conf/schemas/visit_slip.yaml --out data/visits
   medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml slip.png
+  medvie score --pred predictions.jsonl --truth annotations.jsonl --schema conf/schemas
 
-exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or data, 3 done but some files were rejected,
-130 interrupted
+exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or data, 3 done but some files or lines were
+rejected, 130 interrupted
 """
 
 
@@ -51,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
     _add_extract(commands)
+    _add_score(commands)
+    _add_edits(commands)
     _add_data(commands)
     _add_nano(commands)
     return parser
@@ -82,6 +89,44 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--set", action="append", default=[], metavar="key=value", help="engine setting, e.g. dtype=bfloat16"
     )
     extract.set_defaults(command=_extract)
+
+
+def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    score = commands.add_parser(
+        "score",
+        help="how good predictions are: anybody's, or those that a run recorded",
+        description="Score predictions against annotations. Both are JSONL files: one object a line with 'id' (else "
+        "'image'), 'document_type' and 'fields'. A prediction may have 'response', the raw text of a model, in place "
+        "of fields; fields that are null count as no valid JSON.",
+    )
+    score.add_argument("--pred", type=Path, metavar="JSONL", help="the predictions")
+    score.add_argument("--truth", type=Path, metavar="JSONL", help="the annotations")
+    score.add_argument(
+        "--run", type=Path, metavar="RUN_DIR", help="in their place: a run's answers, after against before"
+    )
+    score.add_argument(
+        "--schema", type=Path, nargs="+", action="extend", default=[], metavar="FILE_OR_FOLDER",
+        help="how values are compared, chosen by document_type (default: all as plain text, inferred from the truth)",
+    )  # fmt: skip
+    score.add_argument("--compare", type=Path, metavar="JSONL", help="other predictions; shows this minus the other")
+    score.add_argument("--train", type=Path, metavar="JSONL", help="training annotations, for scores by rarity of keys")
+    score.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
+    score.add_argument("--csv", type=Path, metavar="FILE", help="write one row a group and document here")
+    score.add_argument(
+        "--published", action=argparse.BooleanOptionalAction, default=True,
+        help="also ANLS*, Donut and KIEval, which take seconds for a document with large tables",
+    )  # fmt: skip
+    score.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    score.set_defaults(command=_score)
+
+
+def _add_edits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    edits = commands.add_parser("edits", help="what controlled edits of a prescription cost, by reward and metrics")
+    edits.add_argument(
+        "--schema", type=Path, default=Path("conf/schemas/prescription.yaml"), help="with other weights, for instance"
+    )
+    edits.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    edits.set_defaults(command=_edits)
 
 
 def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -149,14 +194,47 @@ def _extract(options: argparse.Namespace) -> int:
     )
 
 
+def _score(options: argparse.Namespace) -> int:
+    of_run = options.run is not None
+    if of_run and any((options.pred, options.truth, options.compare, options.train)):
+        raise UserError("--run scores what the run recorded; --pred, --truth, --compare and --train do not go with it")
+    if not of_run and not (options.pred and options.truth):
+        raise UserError("score needs --pred and --truth, or --run")
+    if options.seed < 0:
+        raise UserError(f"--seed: expected 0 or more, got {options.seed}")
+    from medvie_rl.scoring.commands import score_files, score_run
+
+    output = {"json_path": options.json, "csv_path": options.csv}
+    how = {"schemas": options.schema, "with_published": options.published, "seed": options.seed}
+    if of_run:
+        return score_run(options.run, **how, **output)
+    return score_files(
+        predictions=options.pred,
+        truth=options.truth,
+        compare=options.compare,
+        train=options.train,
+        **how,
+        **output,
+    )
+
+
+def _edits(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from medvie_rl.edits import edit_costs, markdown_of, table_of
+
+    costs = edit_costs(_schema(options.schema))
+    if options.markdown:
+        print(markdown_of(costs))
+    else:
+        Console().print(table_of(costs))
+    return 0
+
+
 def _import(options: argparse.Namespace) -> int:
     from medvie_rl.data.importing import import_folder
-    from rewards.schema import load_schema
 
-    try:
-        schema = load_schema(options.schema)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    schema = _schema(options.schema)
     shares = _numbers("--shares", options.shares)
     report = import_folder(options.source, schema, options.out, shares=shares, seed=options.seed)
     for name, num in report.imported.items():
@@ -190,6 +268,15 @@ def _nano_unseen(options: argparse.Namespace) -> int:
 
     print(describe_never_seen(options.run))
     return 0
+
+
+def _schema(path: Path) -> "Schema":
+    from rewards.schema import load_schema
+
+    try:
+        return load_schema(path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _numbers(option: str, text: str) -> dict[str, float]:

@@ -1,0 +1,133 @@
+"""`medvie score`: predictions against annotations, anybody's or those that a run recorded."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from medvie_rl.scoring.export import check_writable, write_csv, write_json
+from medvie_rl.scoring.inputs import Predictions, Truth, load_schemas, read_predictions, read_training, read_truth
+from medvie_rl.scoring.report import print_report
+from medvie_rl.scoring.run import read_run, recorded_f1_notice
+from medvie_rl.scoring.systems import ScoreReport, System, answer_from, compare_systems, score_system
+from rewards.breakdown import KeyFrequencies
+
+REJECTED = 3  # exit code: done, but some lines were rejected
+
+
+def score_files(
+    *,
+    predictions: Path,
+    truth: Path,
+    schemas: Sequence[Path] = (),
+    compare: Path | None = None,
+    train: Path | None = None,
+    json_path: Path | None = None,
+    csv_path: Path | None = None,
+    with_published: bool = True,
+    seed: int = 0,
+) -> int:
+    """Score a file of predictions, and print, write and compare as asked; 0, or 3 if lines were rejected.
+
+    Raises UserError for annotations or schemas that cannot be used, and where no prediction can be.
+    """
+    check_writable(json_path, csv_path)
+    annotated = read_truth(truth, load_schemas(schemas))
+    frequencies = KeyFrequencies.of(read_training(train, annotated)) if train else None
+    read = [read_predictions(path, annotated) for path in (predictions, compare) if path]
+    systems = [_score(each, annotated, frequencies, with_published, seed) for each in read]
+    comparison = compare_systems(systems[0], systems[1], ("other", "this"), seed=seed) if compare else None
+    report = ScoreReport(
+        title=f"{predictions} against {compare}" if compare else str(predictions),
+        cases=tuple(annotated.cases.values()),
+        system=systems[0],
+        comparison=comparison,
+        seed=seed,
+        notices=tuple(_notices(annotated, read, systems)),
+        rejected=tuple(line for each in read for line in each.rejected),
+    )
+    return _finish(report, json_path, csv_path)
+
+
+def score_run(
+    run: Path,
+    *,
+    schemas: Sequence[Path] = (),
+    json_path: Path | None = None,
+    csv_path: Path | None = None,
+    with_published: bool = True,
+    seed: int = 0,
+) -> int:
+    """Score the held-out answers that a run recorded, after training against before; returns 0.
+
+    Raises UserError where the run cannot be scored (see `read_run`).
+    """
+    check_writable(json_path, csv_path)
+    recorded = read_run(run, schemas)
+    before, after = (
+        score_system(
+            name,
+            recorded.cases,
+            answers,
+            frequencies=recorded.frequencies,
+            with_published=with_published,
+            seed=seed,
+        )
+        for name, answers in (("before", recorded.before), ("after", recorded.after))
+    )
+    changed = [
+        recorded_f1_notice(f1, system.metrics.f1, f"{system.name} training")
+        for f1, system in zip(recorded.recorded_f1, (before, after), strict=True)
+    ]
+    report = ScoreReport(
+        title=f"{run}, after training against before",
+        cases=recorded.cases,
+        system=after,
+        comparison=compare_systems(after, before, ("before", "after"), seed=seed),
+        seed=seed,
+        notices=(*recorded.notices, *(notice for notice in changed if notice)),
+    )
+    return _finish(report, json_path, csv_path)
+
+
+def _score(
+    predictions: Predictions, truth: Truth, frequencies: KeyFrequencies | None, with_published: bool, seed: int
+) -> System:
+    cases = list(truth.cases.values())
+    answers = [answer_from(case, predictions.by_id.get(case.id), truth) for case in cases]
+    return score_system(
+        str(predictions.path), cases, answers, frequencies=frequencies, with_published=with_published, seed=seed
+    )
+
+
+def _notices(truth: Truth, read: Sequence[Predictions], systems: Sequence[System]) -> list[str]:
+    notices = ["no schema: compared as plain text, inferred from the truth"] if truth.inferred else []
+    for predictions, system in zip(read, systems, strict=True):
+        if system.num_missing:
+            notices.append(f"no prediction: {system.num_missing} documents of {len(truth.cases)} ({predictions.path})")
+        others = sum(
+            prediction.document_type not in ("", truth.cases[document].document_type)
+            for document, prediction in predictions.by_id.items()
+        )
+        repaired = sum(prediction.is_repaired for prediction in predictions.by_id.values())
+        if repaired:
+            notices.append(f"repaired before scoring, counted as valid JSON: {repaired} documents ({predictions.path})")
+        if others:
+            notices.append(f"taken for another document type than the truth's: {others} documents ({predictions.path})")
+    return notices
+
+
+def _finish(report: ScoreReport, json_path: Path | None, csv_path: Path | None) -> int:
+    written = []
+    if json_path is not None:
+        write_json(json_path, report)
+        written.append(f"everything as JSON: {json_path}")
+    if csv_path is not None:
+        write_csv(csv_path, report)
+        written.append(f"groups and documents as CSV: {csv_path}")
+    print_report(report, Console(highlight=False, soft_wrap=False))
+    print("\n".join(written), end="\n" if written else "")
+    for line in report.rejected:
+        print(f"rejected: {line}", file=sys.stderr)
+    return REJECTED if report.rejected else 0
