@@ -10,6 +10,7 @@ BIN         := $(VENV)/bin
 MARK        := $(VENV)/.medvie-$(ACCELERATOR)
 READY       := $(MARK)-ready
 READY_DEV   := $(MARK)-ready-dev
+POOL_TESTS  := tests/integration/test_reward_pool.py
 INSTALL_DEPENDS := pyproject.toml constraints.txt $(wildcard medvie_rl/install/*.py)
 
 # An environment is stale, and made again, if it was made for the other accelerator or if its interpreter no longer runs
@@ -21,7 +22,7 @@ STALE := stale
 endif
 endif
 
-.PHONY: help setup setup-dev train-local test test-unit test-integration test-full test-gpu lint submit clean $(STALE)
+.PHONY: help setup setup-dev train-local bench coverage test test-unit test-integration test-full test-gpu lint submit clean $(STALE)
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ setup-dev: $(READY_DEV)  ## the same with what the tests need
 train-local: $(READY)  ## the main job on this machine: RL on the embedded nano policy
 	$(BIN)/medvie train --config conf/local.yaml $(ARGS)
 
+bench: $(READY_DEV)  ## benchmarks: a table and bench.json; ONLY="reward_*" runs some
+	$(BIN)/python -m medvie_rl.bench --only "$(or $(ONLY),*)" $(ARGS)
+
 lint: $(READY_DEV)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,8 +66,11 @@ test-unit: $(READY_DEV)  ## unit tests, under a minute
 test-integration: $(READY_DEV)  ## real Ray, vLLM and DeepSpeed on the nano policy
 	$(BIN)/python -m pytest tests/integration -m "not full" $(ARGS)
 
-test: lint  ## what gates every change: lint, types, unit, integration
-	$(BIN)/python -m pytest tests/unit tests/integration -m "not full" $(ARGS)
+coverage: $(READY_DEV)  ## unit and scoring pool tests, with the branch coverage of rewards/
+	$(BIN)/python -m pytest tests/unit $(POOL_TESTS) --cov=rewards --cov-branch --cov-report=term --cov-fail-under=95
+
+test: lint coverage  ## what gates every change: lint, types, unit, integration
+	$(BIN)/python -m pytest tests/integration --ignore=$(POOL_TESTS) -m "not full" $(ARGS)
 
 test-full: test  ## and the long ones
 	$(BIN)/python -m pytest tests/integration -m full $(ARGS)

@@ -1,0 +1,52 @@
+"""`make bench`: runs the project's benchmarks one after the other, prints a table and writes bench.json."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from medvie_rl.bench.rewards import bench_against_nted, bench_flat, bench_table
+from medvie_rl.bench.types import Result
+
+BENCHMARKS: Mapping[str, Callable[[], Result]] = {
+    "reward_flat_responses_per_s": bench_flat,
+    "reward_table_responses_per_s": bench_table,
+    "reward_vs_donut_nted": bench_against_nted,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what `--only` names (all by default); returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m medvie_rl.bench", description=__doc__)
+    parser.add_argument("--only", default="*", help="names of results, with * for any text, separated by commas")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"), help="JSON file to write")
+    options = parser.parse_args(arguments)
+    patterns = [pattern.strip() for pattern in options.only.split(",")]
+    chosen = [name for name in BENCHMARKS if any(fnmatch(name, pattern) for pattern in patterns)]
+    if not chosen:
+        print(f"error: no benchmark is named {options.only!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    results = [BENCHMARKS[name]() for name in chosen]
+    options.out.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n", encoding="utf-8")
+    Console().print(_table(results))
+    print(f"written to {options.out}")
+    return 0
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table("name", "value", "unit", "better", "compared with")
+    table.columns[1].justify = "right"
+    for result in results:
+        value = f"{result.value:,.3g}" if result.value < 100 else f"{result.value:,.0f}"
+        table.add_row(result.name, value, result.unit, result.better, result.compared_with)
+    return table
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,23 @@
+"""`make bench`: measures what it is asked to, and writes it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medvie_rl.bench.__main__ import main
+
+
+def test_a_benchmark_measures_and_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["--only", "reward_flat*", "--out", str(out)]) == 0
+    (result,) = json.loads(out.read_text(encoding="utf-8"))
+    assert set(result) == {"name", "value", "unit", "better", "compared_with"}
+    assert result["name"] == "reward_flat_responses_per_s" and result["value"] > 0 and result["better"] == "higher"
+    assert "ANLS*" in result["compared_with"] and "Donut nTED" in result["compared_with"]
+    assert f"written to {out}" in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "tokens", "--out", str(tmp_path / "bench.json")]) == 2
+    assert "reward_vs_donut_nted" in capsys.readouterr().err and not list(tmp_path.iterdir())
