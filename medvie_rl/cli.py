@@ -116,6 +116,9 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--published", action=argparse.BooleanOptionalAction, default=True,
         help="also ANLS*, Donut and KIEval, which take seconds for a document with large tables",
     )  # fmt: skip
+    score.add_argument(
+        "--explain", nargs="+", action="extend", default=[], metavar="ID", help="also print these documents by value"
+    )
     score.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     score.set_defaults(command=_score)
 
@@ -205,7 +208,12 @@ def _score(options: argparse.Namespace) -> int:
     from medvie_rl.scoring.commands import score_files, score_run
 
     output = {"json_path": options.json, "csv_path": options.csv}
-    how = {"schemas": options.schema, "with_published": options.published, "seed": options.seed}
+    how = {
+        "schemas": options.schema,
+        "with_published": options.published,
+        "explain": options.explain,
+        "seed": options.seed,
+    }
     if of_run:
         return score_run(options.run, **how, **output)
     return score_files(

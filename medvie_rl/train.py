@@ -119,8 +119,9 @@ def _log_and_save(run: Run, state: RunState, workers: Workers, metrics: Mapping[
 
 
 def _restore(run: Run, workers: Workers, display: Display) -> RunState:
-    """Bring learner and engines to the newest usable checkpoint's state, if there is one."""
-    for folder, state in run.checkpoints():
+    """Bring learner and engines to the newest usable checkpoint's state; a run without any begins at the base."""
+    checkpoints = run.checkpoints()
+    for folder, state in checkpoints:
         try:
             workers.load(folder)
         except CheckpointError as error:
@@ -129,6 +130,8 @@ def _restore(run: Run, workers: Workers, display: Display) -> RunState:
         _restore_best(run, state, folder, workers)
         workers.sync_weights(state.weight_version)
         return state
+    if checkpoints:
+        raise ConfigError(f"{run.folder}: none of its {len(checkpoints)} checkpoints can be used; start a new run")
     return RunState()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from medvie_rl.scoring.explain import check_known, print_documents
 from medvie_rl.scoring.export import check_writable, write_csv, write_json
 from medvie_rl.scoring.inputs import Predictions, Truth, load_schemas, read_predictions, read_training, read_truth
 from medvie_rl.scoring.report import print_report
@@ -26,6 +27,7 @@ def score_files(
     json_path: Path | None = None,
     csv_path: Path | None = None,
     with_published: bool = True,
+    explain: Sequence[str] = (),
     seed: int = 0,
 ) -> int:
     """Score a file of predictions, and print, write and compare as asked; 0, or 3 if lines were rejected.
@@ -47,7 +49,7 @@ def score_files(
         notices=tuple(_notices(annotated, read, systems)),
         rejected=tuple(line for each in read for line in each.rejected),
     )
-    return _finish(report, json_path, csv_path)
+    return _finish(report, json_path, csv_path, explain)
 
 
 def score_run(
@@ -57,6 +59,7 @@ def score_run(
     json_path: Path | None = None,
     csv_path: Path | None = None,
     with_published: bool = True,
+    explain: Sequence[str] = (),
     seed: int = 0,
 ) -> int:
     """Score the held-out answers that a run recorded, after training against before; returns 0.
@@ -88,7 +91,7 @@ def score_run(
         seed=seed,
         notices=(*recorded.notices, *(notice for notice in changed if notice)),
     )
-    return _finish(report, json_path, csv_path)
+    return _finish(report, json_path, csv_path, explain)
 
 
 def _score(
@@ -118,7 +121,8 @@ def _notices(truth: Truth, read: Sequence[Predictions], systems: Sequence[System
     return notices
 
 
-def _finish(report: ScoreReport, json_path: Path | None, csv_path: Path | None) -> int:
+def _finish(report: ScoreReport, json_path: Path | None, csv_path: Path | None, explain: Sequence[str]) -> int:
+    check_known(report, explain)
     written = []
     if json_path is not None:
         write_json(json_path, report)
@@ -126,7 +130,9 @@ def _finish(report: ScoreReport, json_path: Path | None, csv_path: Path | None) 
     if csv_path is not None:
         write_csv(csv_path, report)
         written.append(f"groups and documents as CSV: {csv_path}")
-    print_report(report, Console(highlight=False, soft_wrap=False))
+    console = Console(highlight=False, soft_wrap=False)
+    print_report(report, console)
+    print_documents(report, explain, console)
     print("\n".join(written), end="\n" if written else "")
     for line in report.rejected:
         print(f"rejected: {line}", file=sys.stderr)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medvie_rl.errors import UserError
+from medvie_rl.scoring.explain import wrong_leaves
 from medvie_rl.scoring.systems import ScoreReport, System
 from rewards.breakdown import GROUPS, GroupMetrics
 
@@ -111,6 +112,7 @@ def _documents(report: ScoreReport) -> list[dict[str, Any]]:
             "status": score.status.value,
             "detail": score.detail,
             "counts": asdict(score.counts),
+            "wrong": list(wrong_leaves(score)),
         }
         for case, score in zip(report.cases, report.system.scores, strict=True)
     ]

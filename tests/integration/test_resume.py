@@ -1,12 +1,13 @@
 """A run that was killed and resumed ends with the numbers of one that was not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-from runs import ROOT, SMALL, metrics_of, only_run, run_to_end, summary_of, train_command, without_times
+from runs import ROOT, SMALL, metrics_of, only_run, run, run_to_end, summary_of, train_command, without_times
 
 
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(small_run: Path, tmp_path: Path) -> None:
@@ -19,8 +20,19 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(small_run: Path, t
     run_to_end([*train_command(tmp_path)[:4], "--resume", str(folder)])
     assert without_times(metrics_of(folder)) == without_times(metrics_of(small_run))
     assert summary_of(folder) == summary_of(small_run)
-    first, second = [sorted((run / "rollouts").iterdir()) for run in (folder, small_run)]
+    first, second = [sorted((each / "rollouts").iterdir()) for each in (folder, small_run)]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_a_run_without_a_usable_checkpoint_does_not_begin_anew(small_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / small_run.name
+    shutil.copytree(small_run, folder)
+    for weights in folder.glob("checkpoints/*/deepspeed/**/*.pt"):
+        weights.write_bytes(weights.read_bytes()[:-100])
+    result = run([*train_command(tmp_path)[:4], "--resume", str(folder)])
+    assert result.returncode == 2
+    assert "none of its 2 checkpoints can be used; start a new run" in result.stderr
+    assert metrics_of(folder) == metrics_of(small_run)
 
 
 def kill_after_step(process: "subprocess.Popen[bytes]", output_dir: Path, *, step: int) -> None:

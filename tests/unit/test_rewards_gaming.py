@@ -9,7 +9,8 @@ import pytest
 
 from rewards.reward import RewardConfig, score_response
 from rewards.schema import FieldSpec, Schema
-from rewards.types import Score
+from rewards.types import AnswerStatus, Score, ScoreRequest
+from rewards.worker import RewardWorker
 
 DRUGS = FieldSpec(
     key="drugs",
@@ -185,6 +186,22 @@ def test_doubling_a_hostile_input_at_most_doubles_the_time(name: str) -> None:
     assert 1.7 < len(large) / len(small) < 2.3
     constant, seconds, seconds_large = _seconds(HONEST, small, large)
     assert seconds_large <= 2.5 * seconds + constant
+
+
+def test_no_hostile_response_harms_the_process_that_scores() -> None:
+    worker = RewardWorker(RewardConfig(), {"slip": SCHEMA})
+    responses = [*WITHOUT_CONTENT.values(), *(make(60_000) for make in HOSTILE.values()), HONEST]
+    try:
+        scores = worker.score([_request(response) for response in responses])
+    finally:
+        worker.close()
+    assert scores[-1].reward == score(HONEST).reward == max(result.reward for result in scores)
+    assert not {AnswerStatus.TIMEOUT, AnswerStatus.CRASHED} & {result.status for result in scores}
+
+
+def _request(response: str) -> ScoreRequest:
+    return ScoreRequest(query_id="q", document_id="d", schema="slip", asked=SCHEMA.keys, truth=TRUTH,
+                        response=response, reasoning=True, truncated=False)  # fmt: skip
 
 
 def test_beyond_the_cap_the_length_hardly_matters() -> None:

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards import published
-from rewards.published import MAX_DEPTH, KIEvalScores, anls_star, donut_f1, donut_nted_accuracy, kieval
+from rewards.published import MAX_DEPTH, KIEvalScores, anls_star, donut, donut_f1, donut_nted_accuracy, kieval
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "metric_vectors.jsonl"
 with_vectors = pytest.mark.skipif(not VECTORS.exists(), reason=f"{VECTORS}, the authors' values, is not there")
@@ -294,5 +293,5 @@ DOCUMENTS = st.dictionaries(st.sampled_from(["a", "b", "<leaf>c"]), TEXTS | ROWS
 def test_trimming_does_not_change_the_distance(truth: Any, answer: Any) -> None:
     trimmed = donut_nted_accuracy(truth, answer)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(published, "_trimmed", lambda first, second: (first, second))
+        patch.setattr(donut, "_trimmed", lambda first, second: (first, second))
         assert trimmed == pytest.approx(donut_nted_accuracy(truth, answer), abs=1e-12)

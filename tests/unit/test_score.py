@@ -107,6 +107,19 @@ def test_the_table_is_readable_and_fits_80_columns(folder: Path, capsys: pytest.
     assert "by kind of value" in text and "by document type" not in text
 
 
+def test_a_document_is_explained_value_by_value(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(folder, "--explain", "a")
+    rows = [line.split() for line in capsys.readouterr().out.split("a: F1 0.400")[1].splitlines()]
+    assert ["name", "Ana", "Ana", "correct", "1", "1.00"] in rows
+    assert ["age", "45", "45", "y", "convention", "3", "0.00"] in rows
+    assert ["room", "7", "hallucinated", "1", "0.00"] in rows
+    assert found["documents"][0]["wrong"] == [
+        {"key": "age", "place": [], "outcome": "convention", "answered": "45 y", "true": 45},
+        {"key": "room", "place": None, "outcome": "hallucinated", "answered": "7", "true": None},
+    ]
+    assert "no document 'aa'; did you mean 'a'?" in refusal(capsys, folder, "--explain", "aa")
+
+
 def test_csv_has_one_row_a_group_and_a_document(folder: Path) -> None:
     assert score(folder, "--csv", folder / "out.csv") == 0
     with (folder / "out.csv").open(encoding="utf-8", newline="") as file:
