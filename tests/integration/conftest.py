@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from runs import SMALL, only_run, run_to_end, train_command
 
 

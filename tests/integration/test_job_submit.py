@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from runs import ROOT, SMALL, metrics_of, only_run, summary_of, without_times
 
 RAY = str(Path(sys.executable).with_name("ray"))

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from runs import ROOT, SMALL, metrics_of, only_run, run_to_end, summary_of, train_command
 
 from medvie_rl.data.importing import import_folder
 from rewards.schema import load_schema
+from runs import ROOT, SMALL, metrics_of, only_run, run_to_end, summary_of, train_command
 
 REAL = ROOT.parent / "shared" / "real_documents" / "vaipe_prescriptions_vi"
 

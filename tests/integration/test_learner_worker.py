@@ -12,6 +12,15 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+from safetensors import safe_open
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from learner.batching import make_update_batches
+from learner.config import LearnerConfig
+from learner.errors import CheckpointError
+from learner.types import TrainingGroup, UpdateBatch, UpdateStats
+from learner.weights import tensor_digest
+from learner.worker import LearnerWorker
 from learner_ranks import (
     LEARNING_RATE,
     NANO,
@@ -23,15 +32,6 @@ from learner_ranks import (
     run_ranks,
     updates_over_stages,
 )
-from safetensors import safe_open
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-from learner.batching import make_update_batches
-from learner.config import LearnerConfig
-from learner.errors import CheckpointError
-from learner.types import TrainingGroup, UpdateBatch, UpdateStats
-from learner.weights import tensor_digest
-from learner.worker import LearnerWorker
 
 IMAGES = make_images()
 

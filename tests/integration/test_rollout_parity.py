@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rollout_engine import POLICY, EngineProcess, make_requests, save_changed_checkpoint, slip_images
 
 from rollout.config import RolloutConfig
 from rollout.types import FinishReason, GenerationRequest, RolloutGroup
+from rollout_engine import POLICY, EngineProcess, make_requests, save_changed_checkpoint, slip_images
 
 NUM_DOCUMENTS = int(os.environ.get("MEDVIE_PARITY_DOCUMENTS", "50"))
 CONFIG = RolloutConfig(

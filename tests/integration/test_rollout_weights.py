@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from rollout.config import RolloutConfig
+from rollout.types import GenerationRequest, RolloutGroup
 from rollout_engine import (
     POLICY,
     EngineProcess,
@@ -16,9 +19,6 @@ from rollout_engine import (
     save_changed_checkpoint,
     slip_images,
 )
-
-from rollout.config import RolloutConfig
-from rollout.types import GenerationRequest, RolloutGroup
 
 TOLERANCE = 1e-5
 CONFIG = RolloutConfig(max_response_tokens=16, max_model_len=384, kv_cache_gib=0.25, max_num_batched_tokens=4096)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-from runs import ROOT, metrics_of, only_run, run, run_to_end, train_command
 from wandb.proto import wandb_internal_pb2
 
 from medvie_rl.config import load_config
 from medvie_rl.data.store import open_split
+from runs import ROOT, metrics_of, only_run, run, run_to_end, train_command
 
 
 def test_the_run_directory_is_complete(small_run: Path) -> None:
