@@ -9,10 +9,10 @@ from typing import Any
 from learner.advantages import group_advantages, uninformative
 from learner.types import TrainingGroup, TrainingResponse
 from medvie_rl.data.queries import Query
+from rewards.scorer import FAILURES
 from rewards.types import AnswerStatus, LeafCounts, LeafOutcome, Score
 from rollout.types import FinishReason, RolloutGroup
 
-SCORING_FAILURES = (AnswerStatus.TIMEOUT, AnswerStatus.CRASHED, AnswerStatus.COMPONENT_ERROR)
 _WRONG = tuple(outcome for outcome in LeafOutcome if outcome is not LeafOutcome.CORRECT)
 
 
@@ -88,9 +88,9 @@ def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[
     }
     for outcome in _WRONG:
         metrics[f"reward/{outcome.value}_per_response"] = getattr(counts, outcome.value) / len(scores)
-    for status in SCORING_FAILURES:
+    for status in FAILURES:
         metrics[f"reward/{status.value}"] = float(statuses[status])
-    for status in sorted(statuses.keys() - {AnswerStatus.OK, *SCORING_FAILURES}):
+    for status in sorted(statuses.keys() - {AnswerStatus.OK, *FAILURES}):
         metrics[f"reward/status_{status.value}"] = statuses[status] / len(scores)
     for name in sorted({name for score in scores for name in score.components}):
         metrics[f"reward/component_{name}"] = fmean(score.components.get(name, 0.0) for score in scores)

@@ -1,6 +1,7 @@
 """The `medvie` command. Heavy imports happen inside the commands, so that help and configuration errors are instant."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ rejected, 130 interrupted
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a sign that the terminal does not have must not cost the work
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -106,7 +110,8 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     score.add_argument(
         "--schema", type=Path, nargs="+", action="extend", default=[], metavar="FILE_OR_FOLDER",
-        help="how values are compared, chosen by document_type (default: all as plain text, inferred from the truth)",
+        help="how values are compared, chosen by document_type, which may be a schema's name (default: all as plain "
+        "text, inferred from the truth)",
     )  # fmt: skip
     score.add_argument("--compare", type=Path, metavar="JSONL", help="other predictions; shows this minus the other")
     score.add_argument("--train", type=Path, metavar="JSONL", help="training annotations, for scores by rarity of keys")

@@ -34,7 +34,7 @@ PRESCRIPTION: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditCost:
-    """The scores of one edited answer against the truth, each in [0, 1]; `donut_nted` is None where not computed."""
+    """The scores of one edited answer against the truth, each in [0, 1]; None where a metric is not computed."""
 
     edit: str
     precision: float
@@ -45,7 +45,7 @@ class EditCost:
     reward: float
     donut_nted: float | None
     donut_f1: float
-    anls_star: float
+    anls_star: float | None
 
     @property
     def weighted_f1(self) -> float:

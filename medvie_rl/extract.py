@@ -76,7 +76,8 @@ def extract(
         text = template.user_text(schema, schema.keys, reasoning=mode)
         answered, too_long = _generate(policy, config, text, pages)
         lines += [*too_long, *(_line(page.path, schema, rollout, reasoning=mode) for page, rollout in answered)]
-    output = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    has_all_signs = out is not None or (sys.stdout.encoding or "").lower().startswith("utf")
+    output = "".join(json.dumps(line, ensure_ascii=not has_all_signs) + "\n" for line in lines)
     if out is None:
         sys.stdout.write(output)
     else:

@@ -5,15 +5,15 @@ from collections.abc import Hashable
 from functools import lru_cache
 
 from rewards.dates import read_day, read_moment, read_time, same_day, same_moment, same_time
-from rewards.kinds import Comparison, canonical_form
-from rewards.measures import same_measure
+from rewards.kinds import Comparison, canonical_form, plain_code
+from rewards.measures import same_measure, turning_words
 from rewards.schema import FieldSpec
 from rewards.similarity import MAX_CHARACTERS, text_similarity
 from rewards.values import Scalar, fold_text
 
 _TITLES = frozenset(("dr", "mr", "mrs", "ms", "miss", "prof", "md", "sr", "sra", "dra", "herr", "frau", "mme"))
-_IDLE_SIGNS = re.compile(r"""[\s.,;:!?()\[\]{}"'*#_|]+|(?<=[^\W\d_])-(?=[^\W\d_])""")
-_NO_CODE = re.compile(r"[\W_]+")
+_IDLE_SIGNS = re.compile(r"""[\s.,;:!()\[\]{}"'*#_|]+|(?<=[^\W\d_])-(?=[^\W\d_])""")
+_NO_CODE = re.compile(r"(?:(?!(?<=[0-9])[.,][0-9])[\W_])+")
 _MAX_LENIENT = 300  # characters; beyond it only the strict comparison counts, and nothing is cached
 
 _ABBREVIATIONS: dict[str, str] = {
@@ -34,10 +34,10 @@ def canonical_value(spec: FieldSpec, value: Scalar) -> Hashable:
     """What strict comparison compares: two values are the same answer when these are equal.
 
     By kind, and as the options of the spec say: text and free_text fold Unicode, case and idle blanks; person_name the
-    same, with its blanks; code ignores case, dots and blanks; enum is one of the choices up to case; boolean is "yes"
-    or "true" or a mark; number is without words, quantity with its unit, both with comparators, ratios, ranges and
-    powers of ten; date, and datetime with a time, must be written in the field's order with four digits of year; time
-    is to the minute or to the second. A JSON number equals its text.
+    same, with its blanks; code ignores case, blanks and the dot of ICD-10; enum is one of the choices up to case;
+    boolean is "yes" or "true" or a mark; number is without words, quantity with its unit, both with comparators,
+    ratios, ranges and powers of ten; date, and datetime with a time, must be written in the field's order with four
+    digits of year; time is to the minute or to the second. A JSON number equals its text.
     """
     return canonical_form(spec.comparison, value)
 
@@ -50,15 +50,18 @@ def is_correct(spec: FieldSpec, answered: Scalar, true: Scalar) -> bool:
 def text_credit(spec: FieldSpec, answered: Scalar, true: Scalar) -> float:
     """What an answer earns of its weight, in [0, 1]: 1 where right, and a part for free text that is nearly right.
 
-    The part is the normalised edit similarity of the folded texts, 0 below the spec's `min_similarity`, where numbers,
-    sides or negations differ (see `rewards.similarity.text_similarity`), and beyond `MAX_CHARACTERS`.
+    The part is the share of the words that is right (see `rewards.similarity.text_similarity`), 0.99 where nothing but
+    punctuation differs. It is 0 below the spec's `min_similarity`, where a number, a side or a negation differs, beyond
+    `MAX_CHARACTERS`, and with `ignore_blanks`, which leaves no words.
     """
     if is_correct(spec, answered, true):
         return 1.0
-    if spec.kind != "free_text" or any(isinstance(v, str) and len(v) > MAX_CHARACTERS for v in (answered, true)):
+    if spec.kind != "free_text" or spec.ignore_blanks:
+        return 0.0
+    if any(isinstance(value, str) and len(value) > MAX_CHARACTERS for value in (answered, true)):
         return 0.0
     texts = (fold_text(value, keep_case=spec.case_sensitive) for value in (answered, true))
-    return text_similarity(*texts, floor=spec.min_similarity, ignore_blanks=spec.ignore_blanks)
+    return min(text_similarity(*texts, floor=spec.min_similarity), 0.99)
 
 
 def same_meaning(spec: FieldSpec, answered: Scalar, true: Scalar) -> bool:
@@ -83,7 +86,7 @@ def _same_meaning(how: Comparison, answered: Scalar, true: Scalar) -> bool:
         return same_measure(answered, true, how.decimal)
     folded, folded_true = fold_text(answered), fold_text(true)
     if how.kind in ("date", "time", "datetime"):
-        return _same_time(how, folded, folded_true)
+        return turning_words(folded) == turning_words(folded_true) and _same_time(how, folded, folded_true)
     if how.kind == "enum":
         return _same_choice(folded, folded_true, how.choices)
     if how.kind == "code":
@@ -116,9 +119,9 @@ def _same_choice(folded: str, folded_true: str, choices: tuple[str, ...]) -> boo
 
 
 def _same_code(folded: str, folded_true: str) -> bool:
-    code = _NO_CODE.sub("", folded_true)
     first = re.split(r"[\s:;,(]+", folded.strip(" ()[]"))[0]
-    return bool(code) and code in (_NO_CODE.sub("", folded), _NO_CODE.sub("", first))
+    code, *answers = (_NO_CODE.sub("", plain_code(text)) for text in (folded_true, folded, first))
+    return bool(code) and code in answers
 
 
 def _name_words(folded: str) -> list[str]:
@@ -126,11 +129,16 @@ def _name_words(folded: str) -> list[str]:
 
 
 def _letters(folded: str) -> str:
-    """`folded` without punctuation; between two digits everything stays, a comma as a point. Signs as in "A+" stay."""
+    """`folded` without punctuation; between two digits everything stays, a comma as a point, and so does the point of
+    ".5". Signs as in "A+" stay, and a question mark.
+    """
 
     def keep(match: re.Match[str]) -> str:
         before, behind = folded[: match.start()][-1:], folded[match.end() : match.end() + 1]
-        between = before.isdecimal() and behind.isdecimal()
-        return match[0].replace(",", ".") if between else ""
+        if not behind.isdecimal():
+            return ""
+        if before.isdecimal():
+            return match[0].replace(",", ".")
+        return "." if match[0][-1] in ".," and (not before or len(match[0]) > 1) else ""
 
     return _IDLE_SIGNS.sub(keep, folded)

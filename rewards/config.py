@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from rewards.parsing import ParseLimits
 
-BUILT_IN_COMPONENTS = ("precision", "recall", "f_beta", "format", "overlong")
+BUILT_IN_COMPONENTS = ("precision", "recall", "f_beta", "format", "overlong", "failure")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[\w.-]+")
 

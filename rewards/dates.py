@@ -10,10 +10,24 @@ _ORDERS: tuple[DateOrder, ...] = ("ymd", "dmy", "mdy")
 _MAX_READABLE = 200  # characters; a longer text is no date
 
 _DATE_BREAKS = re.compile(r"[-/.,\s年月日]+")
-_DATE_FILLERS = frozenset(("ngày", "tháng", "năm", "de", "del", "of", "the", "le", "den"))
-_ORDINAL = re.compile(r"([0-9]{1,2})(?:st|nd|rd|th|er|º|ª)")
+_DATE_FILLERS = frozenset(("ngày", "tháng", "năm", "thg", "de", "del", "of", "the", "le", "den"))
+_ORDINAL = re.compile(r"([0-9]{1,2})(?:st|nd|rd|th|er|°|o|a)")  # º folds to o, ª to a
+_GLUED = re.compile(r"([0-9]{1,2})([^\W\d_]+)([0-9]{4})")  # 01MAY2021
+_WEEKDAY_NAMES = """
+monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur thurs fri sat sun
+montag dienstag mittwoch donnerstag freitag samstag sonnabend sonntag mo di mi do fr sa so
+lundi mardi mercredi jeudi vendredi samedi dimanche lun mar mer jeu ven sam dim
+lunes martes miércoles miercoles jueves viernes sábado sabado domingo mié mie jue vie sáb sab dom
+segunda terça terca quarta quinta sexta seg ter qua qui sex
+星期 星期一 星期二 星期三 星期四 星期五 星期六 周一 周二 周三 周四 周五 周六 周
+"""
+_WEEKDAYS = frozenset(_WEEKDAY_NAMES.split())
+# Weekdays of several words or with a number. "Thứ năm" is Thursday, "năm" alone a year.
+_WEEKDAY = re.compile(
+    r"(?:thứ (?:hai|ba|tư|năm|sáu|bảy|[2-7])|chủ nhật|(?:segunda|terça|terca|quarta|quinta|sexta)-feira)\b"
+)
 _MONTH_NAMES = """
-january jan enero ene janvier janv januar janeiro gennaio
+january jan jänner jän enero ene janvier janv januar janeiro gennaio
 february feb febrero février fevrier févr februar fevereiro fev febbraio
 march mar marzo mars märz marz mrz março marco
 april apr abril abr avril avr aprile
@@ -21,8 +35,8 @@ may mayo mai maio maggio
 june jun junio juin juni junho giugno
 july jul julio juillet juil juli julho luglio
 august aug agosto ago août aout
-september sep sept septiembre septembre setembro settembre
-october oct octubre octobre oktober okt outubro ottobre
+september sep sept septiembre septembre setembro settembre set
+october oct out octubre octobre oktober okt outubro ottobre
 november nov noviembre novembre novembro
 december dec diciembre dic décembre decembre déc dezember dez dezembro dicembre
 """
@@ -30,12 +44,14 @@ _MONTHS = {name: 1 + i for i, names in enumerate(_MONTH_NAMES.strip().splitlines
 
 _HALF = r"(?P<{}>a\.? ?m\b\.?|p\.? ?m\b\.?|上午|下午)"
 _TIME = re.compile(
-    rf"(?<![0-9:.,])(?:{_HALF.format('before')} ?)?(?P<hour>[0-9]{{1,2}})"
-    r"(?:(?::| ?h ?|时|時|点)(?P<minute>[0-9]{2})(?:(?::|分)(?P<second>[0-9]{2})(?P<fraction>\.[0-9]{1,6})?)?+[分秒]?"
-    rf"(?: ?(?:{_HALF.format('behind')}|uhr|hrs|h)(?!\w))?| ?{_HALF.format('only')})(?![0-9:])"
+    rf"(?<![0-9:.,q])(?:{_HALF.format('before')} ?)?(?P<hour>[0-9]{{1,2}})"
+    r"(?:(?::| ?(?:h|uhr|giờ) ?|时|時|点|\.(?=[0-9]{2} ?uhr))(?P<minute>[0-9]{2})"
+    r"(?:(?::|分)(?P<second>[0-9]{2})(?P<fraction>\.[0-9]{1,6})?)?+(?:[分秒]| phút)?"
+    rf"(?: ?(?:{_HALF.format('behind')}|uhr|hrs|h)(?!\w))?| ?{_HALF.format('only')}"
+    r"|(?: ?(?:h|uhr|giờ)|[时時点])(?!\w))(?![0-9:])"
 )
 _TIME_ZONE = re.compile(r"(?<=[0-9]) ?(?:z|utc|gmt)$|(?<=:[0-9]{2}) ?[+-][0-9]{2}:?[0-9]{2}$")
-_AROUND_TIME = re.compile(r"^[\s,;-]+|(?<=[0-9])t$|[\s,;-]+(?:at|um|à|às|a las|lúc)?[\s,;-]*$")
+_AROUND_TIME = re.compile(r"^[\s,;()-]+|(?<=[0-9])t$|[\s,;(-]+(?:at|um|à|às|a las|lúc)?[\s,;(-]*$")
 _COMPACT_TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])?")
 # Behind a date: whatever follows a time is not looked at.
 _TIME_BEHIND = re.compile(r"(?:(?<=[0-9])t| )[0-9]{1,2}:[0-9]{2}.{0,20}$")
@@ -64,7 +80,7 @@ def read_day(text: str, order: DateOrder) -> date | None:
 
 
 def read_time(text: str) -> TimeOfDay | None:
-    """The time of day of a folded text: "15:56", "15:56:15", "3:56 pm", "15h56", "15 Uhr" with its minutes."""
+    """The time of day of a folded text: "15:56", "15:56:15", "3:56 pm", "15h56", "15.56 Uhr", "15 Uhr"."""
     match = _TIME.fullmatch(text.removeprefix("t")) if len(text) <= _MAX_READABLE else None
     return _time_of(match) if match else None
 
@@ -124,10 +140,15 @@ def same_moment(text: str, moment: Moment) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    """The parts of a date, month names already as numbers marked by a leading "M"."""
+    """The parts of a date without a weekday in front, month names already as numbers marked by a leading "M"."""
     if len(text) > _MAX_READABLE:
         return []
+    text = _WEEKDAY.sub("", text, count=1) if _WEEKDAY.match(text) else text
+    glued = _GLUED.fullmatch(text)
     tokens = [token for token in _DATE_BREAKS.split(text) if token and token not in _DATE_FILLERS]
+    tokens = list(glued.groups()) if glued else tokens
+    if len(tokens) == 4 and tokens[0] in _WEEKDAYS:
+        tokens = tokens[1:]
     tokens = [match[1] if (match := _ORDINAL.fullmatch(token)) else token for token in tokens]
     return [f"M{_MONTHS[token]}" if token in _MONTHS else token for token in tokens]
 

@@ -19,11 +19,14 @@ Kind = Literal[
 
 _MAX_SHORT = 300  # characters
 _LONG_KINDS = frozenset(("text", "free_text", "person_name", "code"))  # a longer value of another kind is unreadable
-# A blank means something between two letters and between two digits only: "16 MG" is "16MG", "1 2" is not "12".
-_IDLE_BLANK = re.compile(r" (?!(?<=[^\W\d_] )[^\W\d_])(?!(?<=\d )\d)")
+# A blank counts between two letters and inside numbers: "16 MG" is "16MG", "1 2" is not "12", nor "1. 5" "1.5".
+_NO_NUMBERS = r"(?!(?<=\d )[.,]? ?\d)(?!(?<=\d[.,] )\d)(?![.,]\d)"
+_IDLE_BLANK = re.compile(rf" (?!(?<=[^\W\d_] )[^\W\d_]){_NO_NUMBERS}")
+_IGNORED_BLANK = re.compile(rf" {_NO_NUMBERS}")
+_CATEGORY = re.compile(r"^([a-z][0-9][0-9a-z])\.", re.IGNORECASE)  # of ICD-10: only there a dot says nothing
 _BOOLEAN_SPELLINGS = {
-    True: "true yes y t 1 ja j oui si sí sì sim có x ✓ ✔ ☑ ☒ 是 有",
-    False: "false no n f 0 nein non não nao không ☐ □ 否 无 無",
+    True: "true yes y t 1 ja j oui si sí sì sim có x [x] (x) √ ✓ ✔ ☑ ☒ 是 有",
+    False: "false no n f 0 nein non não nao không [] ☐ □ 否 无 無",
 }
 _BOOLEANS = {spelling: truth for truth, spellings in _BOOLEAN_SPELLINGS.items() for spelling in spellings.split()}
 
@@ -93,16 +96,22 @@ _long_form = lru_cache(maxsize=8)(_canonical_form)
 
 def _read_text(how: Comparison, value: Scalar) -> str | None:
     folded = fold_text(value, keep_case=how.case_sensitive)
-    return (folded.replace(" ", "") if how.ignore_blanks else _IDLE_BLANK.sub("", folded)) or None
+    return (_IGNORED_BLANK if how.ignore_blanks else _IDLE_BLANK).sub("", folded) or None
 
 
 def _read_name(how: Comparison, value: Scalar) -> str | None:
     folded = fold_text(value, keep_case=how.case_sensitive)
-    return (folded.replace(" ", "") if how.ignore_blanks else folded) or None
+    return (_IGNORED_BLANK.sub("", folded) if how.ignore_blanks else folded) or None
 
 
 def _read_code(how: Comparison, value: Scalar) -> str | None:
-    return fold_text(value, keep_case=how.case_sensitive).replace(" ", "").replace(".", "") or None
+    code = plain_code(fold_text(value, keep_case=how.case_sensitive))
+    return code if code.strip(".") else None
+
+
+def plain_code(folded: str) -> str:
+    """A folded code without blanks, and without the dot of ICD-10: "E11.9" is "e119", "98.5" is not "9.85"."""
+    return _CATEGORY.sub(r"\1", folded.replace(" ", ""))
 
 
 def _read_choice(how: Comparison, value: Scalar) -> str | None:
@@ -111,7 +120,7 @@ def _read_choice(how: Comparison, value: Scalar) -> str | None:
 
 
 def _read_boolean(how: Comparison, value: Scalar) -> bool | None:
-    return _BOOLEANS.get(fold_text(value))
+    return _BOOLEANS.get(fold_text(value).replace("[ ]", "[]"))
 
 
 def _read_number(how: Comparison, value: Scalar) -> Measure | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rewards.compare import canonical_value
-from rewards.rows import Rows, assign_rows
+from rewards.rows import Rows, assign_rows, is_same_row
 from rewards.schema import FieldSpec, Schema
 from rewards.slots import Slot, match_slot, surplus, true_list
 from rewards.types import Leaf, LeafOutcome
@@ -30,8 +30,9 @@ def match_document(
     second occurrence of a key is a duplicate. A plain value where the schema has a list (or the reverse) is never
     correct: at best a wrong convention. Free text is close where it earns a part (`compare.text_credit`). A wrong value
     that is the truth of another asked key of a comparable kind, or of the same column in another row, is misassociated;
-    so are a value under an absent key and the omitted leaf it belongs to. Choices of an enum and booleans are too few
-    for that across keys: there they are misread.
+    so are a value under an absent key and the omitted leaf it belongs to, and what is right in a row whose `row_keys`
+    name another drug or test than the true row, or none. Choices of an enum and booleans are too few for that across
+    keys: there they are misread.
 
     Keys and columns that the schema does not have go by the name `UNKNOWN_KEY`. Raises KeyError for such an asked key,
     ValueError for a truth of the wrong shape.
@@ -77,7 +78,7 @@ def _match_table(spec: FieldSpec, value: Any, true: Sequence[Any]) -> list[Leaf]
             outcome = LeafOutcome.DUPLICATE if index in assignment.duplicates else LeafOutcome.HALLUCINATED
             leaves.extend(_cells_surplus(spec, [*row.items(), *repeated_keys(row)], outcome))
             continue
-        place, true_row = (position,), true[position]
+        place, true_row, num_leaves = (position,), true[position], len(leaves)
         forms = zip(columns, answered_rows.forms[index], true_rows.forms[position], strict=True)
         for (column, key, weight), form, true_form in forms:
             cell, true_cell = row.get(column.key), true_row.get(column.key)
@@ -85,6 +86,8 @@ def _match_table(spec: FieldSpec, value: Any, true: Sequence[Any]) -> list[Leaf]
                 leaves.append(Leaf(key, column.kind, LeafOutcome.CORRECT, cell, true_cell, place, weight, 1.0))
             else:
                 leaves.extend(match_slot(Slot(column, key, weight, place, is_list), cell, true_cell))
+        if spec.row_keys and not is_same_row(spec, answered_rows, index, true_rows, position):
+            leaves[num_leaves:] = map(_bound_to_another, leaves[num_leaves:])
         if not names.issuperset(row):
             unknown = [(name, cell) for name, cell in row.items() if name not in names]
             leaves.extend(_cells_surplus(spec, unknown, LeafOutcome.HALLUCINATED))
@@ -94,6 +97,13 @@ def _match_table(spec: FieldSpec, value: Any, true: Sequence[Any]) -> list[Leaf]
             slot = Slot(column, key, weight, (position,))
             leaves.extend(match_slot(slot, None, true[position].get(column.key)))
     return leaves
+
+
+def _bound_to_another(leaf: Leaf) -> Leaf:
+    """A cell in a row that names another drug or test, or none: what is right in it is right by chance."""
+    if leaf.outcome in (LeafOutcome.CORRECT, LeafOutcome.CLOSE):
+        return leaf._replace(outcome=LeafOutcome.MISASSOCIATED, credit=0.0)
+    return leaf
 
 
 def _cells_surplus(spec: FieldSpec, cells: Sequence[tuple[str, Any]], outcome: LeafOutcome) -> list[Leaf]:

@@ -58,7 +58,7 @@ class FieldSpec:
 
     How values are compared, each option for the kinds where it means something: `case_sensitive` for texts, codes and
     enums; `ignore_blanks` for truths printed without blanks; `decimal` says which sign is the decimal one, so that the
-    other separates thousands (with "auto" a number like "1,250" is refused in a truth); `convert_units` makes 0.5 g and
+    other separates thousands (with "auto" "1,250" and "1.250" are refused in a truth); `convert_units` makes 0.5 g and
     500 mg the same answer; `min_similarity` is the least similarity of free text that earns anything.
 
     Raises ValueError that names the key, what was given and what is allowed.
@@ -198,12 +198,14 @@ class Schema:
 
 def load_schema(path: Path) -> Schema:
     """Read a schema file; raises ValueError naming the file, the key and what was expected."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such schema file; the ones shipped are in conf/schemas/")
     try:
+        if not path.is_file():
+            raise ValueError("no such schema file; the ones shipped are in conf/schemas/")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as YAML: {error}") from error
+    except (OSError, ValueError) as error:  # also a date that is none, as a value in the YAML
+        raise ValueError(f"{path}: {error}") from error
     try:
         entries = _check_entries("schema", content, ("name", "document_type", "description", "keys"))
         if not isinstance(entries["keys"], list):
@@ -215,7 +217,7 @@ def load_schema(path: Path) -> Schema:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _field_from(entry: Any, where: str) -> FieldSpec:
+def _field_from(entry: Any, where: str, *, is_column: bool = False) -> FieldSpec:
     required = tuple(item.name for item in fields(FieldSpec) if item.init and item.default is MISSING)
     known = tuple(item.name for item in fields(FieldSpec) if item.init)
     if isinstance(entry, dict) and "key" in entry:
@@ -225,7 +227,11 @@ def _field_from(entry: Any, where: str) -> FieldSpec:
         if name in attributes and not isinstance(attributes[name], list):
             raise ValueError(f"{where}: '{name}' must be a list, got {attributes[name]!r}")
     columns = attributes.pop("columns", [])
-    attributes["columns"] = tuple(_field_from(column, f"{where}: columns[{i}]") for i, column in enumerate(columns))
+    if is_column and columns:  # an alias of YAML could nest them without end
+        raise ValueError(f"{where}: column {attributes['key']!r} must be a value or a list of values, not a table")
+    attributes["columns"] = tuple(
+        _field_from(column, f"{where}: columns[{i}]", is_column=True) for i, column in enumerate(columns)
+    )
     for name in ("choices", "row_keys"):
         attributes[name] = tuple(attributes.get(name, ()))
     return FieldSpec(**attributes)
@@ -289,7 +295,11 @@ def _scalar_problems(spec: FieldSpec, value: Any, where: str) -> Iterator[str]:
             "quantity": f" with the decimal sign {spec.decimal!r}",
         }.get(spec.kind, "")
         yield f"{where}: {_shortened(value)} does not read as {spec.kind}{hint}"
-    elif spec.kind in ("number", "quantity") and is_ambiguous(parse_measure(value, spec.decimal)):
+    elif (
+        spec.kind in ("number", "quantity")
+        and isinstance(value, str)
+        and is_ambiguous(parse_measure(value, spec.decimal))
+    ):
         yield (
             f"{where}: {_shortened(value)} can be read two ways, as {_reading(value, 'comma')} and as "
             f"{_reading(value, 'point')}; say `decimal: comma` or `decimal: point` at key {spec.key!r}"

@@ -1,5 +1,6 @@
 """One request scored in this process: the built-in reward, then the user's components."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ from rewards.config import RewardConfig
 from rewards.reward import score_response
 from rewards.schema import Schema
 from rewards.types import AnswerStatus, Score, ScoreRequest
+
+FAILURES = (AnswerStatus.TIMEOUT, AnswerStatus.CRASHED, AnswerStatus.COMPONENT_ERROR)
 
 
 class Scorer:
@@ -42,12 +45,13 @@ class Scorer:
     def failed(self, request: ScoreRequest, status: AnswerStatus, detail: str, *, built_in_only: bool = False) -> Score:
         """The floor of the reward for a response that could not be scored: every true leaf counts as omitted.
 
-        The overlong penalty stays, so that failing is never worth more than a bad answer of the same length.
+        The overlong penalty stays, so that failing is never worth more than a bad answer of the same length. Nor may it
+        be worth more than an answer that a component makes negative: see `lowered_failures`.
         """
         score = self._built_in(replace(request, response=""), self._measuring if built_in_only else self.config)
         components = dict(score.components)
         if not built_in_only:
-            components |= {component.name: 0.0 for component in self.config.components}
+            components |= {component.name: 0.0 for component in self.config.components} | {"failure": 0.0}
         return replace(score, components=components, status=status, detail=detail)
 
     def _built_in(self, request: ScoreRequest, config: RewardConfig) -> Score:
@@ -71,3 +75,25 @@ class Scorer:
             # The response is untrusted, but scoring must not fail on it: a failure is a defect, never a silent zero.
             where = f"query {request.query_id!r} of document {request.document_id!r}"
             raise RuntimeError(f"scoring {where} failed: {type(error).__name__}: {error}") from error
+
+
+def lowered_failures(scores: Sequence[Score]) -> list[Score]:
+    """`scores` of one batch, where failing earns no more than the worst reward of the same query.
+
+    A query of which nothing could be scored takes the worst of the batch. What is taken off is the component `failure`,
+    negative or 0; a failed response never earns more than 0.
+    """
+    worst: dict[str, float] = {}
+    for score in scores:
+        if score.status not in FAILURES:
+            worst[score.query_id] = min(score.reward, worst.get(score.query_id, score.reward))
+    worst_of_all = min(worst.values(), default=0.0)
+    return [
+        _lowered(score, worst.get(score.query_id, worst_of_all)) if score.status in FAILURES else score
+        for score in scores
+    ]
+
+
+def _lowered(score: Score, worst: float) -> Score:
+    components = {**score.components, "failure": min(worst - score.reward, 0.0)}
+    return replace(score, components=components, reward=math.fsum(components.values()))

@@ -4,12 +4,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
 from rewards.compare import canonical_value, is_correct, same_meaning, text_credit
 from rewards.schema import FieldSpec
 from rewards.types import Leaf, LeafOutcome
 from rewards.values import Scalar, is_left_out, is_scalar, leaf_values
 
-_MAX_TEXT_PAIRS = 64  # items of a list that one free text is compared with
+_MAX_TEXTS = 64  # wrong items of a list of free texts, and true ones, that are compared with one another
+_MAX_MEANINGS = 2_000  # comparisons of meaning for one list
 
 
 class Slot(NamedTuple):
@@ -99,37 +103,46 @@ def _match_many(slot: Slot, value: Any, true: Sequence[Any]) -> list[Leaf]:
         else:
             wrong.append((answered, fits))
     rest = sorted(index for indices in waiting.values() for index in indices)
-    for find in (_find_close, _find_same_meaning, _find_any):
-        still_wrong: list[tuple[Scalar, bool]] = []
-        for answered, fits in wrong:
-            found, outcome, credit = find(slot.spec, answered, true, rest, fits)
-            if found is None:
-                still_wrong.append((answered, fits))
-            else:
-                rest.remove(found)
-                leaves.append(slot.pair(outcome, answered, true[found], credit, found))
-        wrong = still_wrong
-    leaves.extend(slot.surplus(LeafOutcome.HALLUCINATED, [answered for answered, _ in wrong]))
-    leaves.extend(slot.pair(LeafOutcome.OMITTED, None, true[index], 0.0, index) for index in rest)
+    paired = _pair_wrong(slot.spec, wrong, true, rest)
+    for place, (answered, _) in enumerate(wrong):
+        if place in paired:
+            index, outcome, credit = paired[place]
+            leaves.append(slot.pair(outcome, answered, true[index], credit, index))
+        else:
+            leaves.extend(slot.surplus(LeafOutcome.HALLUCINATED, answered))
+    taken = {index for index, _, _ in paired.values()}
+    leaves.extend(slot.pair(LeafOutcome.OMITTED, None, true[index], 0.0, index) for index in rest if index not in taken)
     return leaves
 
 
-_Found = tuple[int | None, LeafOutcome, float]  # index of the true item, None for none; outcome; credit
+_Pairs = dict[int, tuple[int, LeafOutcome, float]]  # place of a wrong item -> index of the true one, outcome, credit
 
 
-def _find_close(spec: FieldSpec, answered: Scalar, true: Sequence[Any], rest: Sequence[int], fits: bool) -> _Found:
-    candidates = rest[:_MAX_TEXT_PAIRS] if spec.kind == "free_text" and fits else []
-    credits = [text_credit(spec, answered, true[index]) for index in candidates]
-    best = max(credits, default=0.0)
-    return candidates[credits.index(best)] if best else None, LeafOutcome.CLOSE, best
+def _pair_wrong(spec: FieldSpec, wrong: Sequence[tuple[Scalar, bool]], true: Sequence[Any], rest: list[int]) -> _Pairs:
+    """A true item for each wrong one, as long as there are some: the more it earns and means the same, the better."""
+    pairs = _close_pairs(spec, wrong, true, rest)
+    free = [index for index in rest if index not in {index for index, _, _ in pairs.values()}]
+    places = [place for place in range(len(wrong)) if place not in pairs]
+    most = max(1, _MAX_MEANINGS // max(1, len(places)))  # which true items are looked at; the class alone hangs on it
+    for place in places:
+        found = next((index for index in free[:most] if same_meaning(spec, wrong[place][0], true[index])), None)
+        if found is not None:
+            pairs[place] = (found, LeafOutcome.CONVENTION, 0.0)
+            free.remove(found)
+    unpaired = [place for place in places if place not in pairs]
+    return pairs | {place: (index, LeafOutcome.MISREAD, 0.0) for place, index in zip(unpaired, free, strict=False)}
 
 
-def _find_same_meaning(
-    spec: FieldSpec, answered: Scalar, true: Sequence[Any], rest: Sequence[int], fits: bool
-) -> _Found:
-    found = next((index for index in rest if same_meaning(spec, answered, true[index])), None)
-    return found, LeafOutcome.CONVENTION, 0.0
-
-
-def _find_any(spec: FieldSpec, answered: Scalar, true: Sequence[Any], rest: Sequence[int], fits: bool) -> _Found:
-    return rest[0] if rest else None, LeafOutcome.MISREAD, 0.0
+def _close_pairs(spec: FieldSpec, wrong: Sequence[tuple[Scalar, bool]], true: Sequence[Any], rest: list[int]) -> _Pairs:
+    """Free texts and what they are nearly, assigned so that they earn the most together, whatever their order."""
+    places = [place for place, (_, fits) in enumerate(wrong) if fits and spec.kind == "free_text"][:_MAX_TEXTS]
+    candidates = rest[:_MAX_TEXTS]
+    if not places or not candidates:
+        return {}
+    credits = np.array([[text_credit(spec, wrong[place][0], true[index]) for index in candidates] for place in places])
+    assigned = zip(*linear_sum_assignment(credits, maximize=True), strict=True)
+    return {
+        places[row]: (candidates[column], LeafOutcome.CLOSE, float(credits[row, column]))
+        for row, column in assigned
+        if credits[row, column] > 0
+    }

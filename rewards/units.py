@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 # A name of pint's or of `_OWN_UNITS`, and spellings beside its name, plural and symbol. Letter case is folded.
 _PREFIXED_UNITS = """
-gram gramme gr gm
-liter litre lt
-meter metre
+gram gramme gr gm gramm gramo grama
+liter litre lt litro
+meter metre metro
 mole
 second sec
 pascal
@@ -32,7 +32,7 @@ volt
 watt
 katal
 enzyme_unit unit u
-international_unit iu ui
+international_unit iu ui ie
 equivalent eq
 osmole osm
 """
@@ -58,8 +58,8 @@ tablespoon tbsp
 thousand k
 beat
 cell
-tablet tab tabs tbl
-capsule cap caps
+tablet tab tabs tbl tabl tablette tabletten comprimido comprimé
+capsule cap caps kapsel kapseln cápsula
 drop gtt gtts
 puff
 ampoule amp amps ampule
@@ -85,10 +85,23 @@ sachet = [sachet]
 suppository = [suppository]
 patch = [patch]
 """
+# No factor converts these into what their formula says: the gray of absorbed into the sievert of equivalent dose, an
+# event of decay into a period, the unit of a drug's activity into that of an enzyme's, 5 % into 0.05. A temperature has
+# an offset.
+_OWN_DIMENSIONS = {
+    "sievert": "[equivalent dose]",
+    "becquerel": "[activity]",
+    "curie": "[activity]",
+    "international_unit": "[international unit]",
+    "percent": "[percent]",
+    "ppm": "[ppm]",
+    "degree_Celsius": "[degree Celsius]",
+    "degree_Fahrenheit": "[degree Fahrenheit]",
+}
 _PREFIXES = {  # with the spellings; a mega symbol would be a milli one in lower case
     "": ("",),
-    "milli": ("m", "milli"),
-    "micro": ("μ", "u", "mc", "micro"),
+    "milli": ("m", "milli", "mili"),
+    "micro": ("μ", "u", "mc", "micro", "mikro"),
     "nano": ("n", "nano"),
     "pico": ("p", "pico"),
     "femto": ("f", "femto"),
@@ -108,6 +121,16 @@ _ALIASES = {
     "lpm": "liter/minute",
     "cmm": "mm^3",
     "cumm": "mm^3",
+    "mgs": "milligram",
+    "mcgs": "microgram",
+    "kgs": "kilogram",
+    "mls": "milliliter",
+    "千克": "kilogram",
+    "克": "gram",
+    "毫克": "milligram",
+    "微克": "microgram",
+    "升": "liter",
+    "毫升": "milliliter",
 }
 
 _MAX_CHARACTERS, _MAX_FACTORS = 80, 6
@@ -115,8 +138,13 @@ _PER = re.compile(r"\bper\b")
 _WORD = re.compile(r"[^\W\d_]+")
 _GROUPED = re.compile(r"/ ?\(([^()]*)\)")
 _PRODUCT = re.compile(r"[*·⋅∙×]")
-_IDLE = re.compile(r"\s+|(?<![0-9])\.|[()\[\]{}]+")
-_ATOM = re.compile(r"(?:([0-9]{1,6}(?:[.,][0-9]{1,4})?)[*]?)?([^\d\s^+*/-]+)(?:\^?([+-]?[1-9]))?")
+_BRACKETS = re.compile(r"[()\[\]{}]+")
+# Blanks and points, but neither what stands between two numbers nor a decimal point.
+_IDLE = re.compile(r"(?<![0-9])\s+|\s++(?![0-9.,])|(?<![0-9])\.(?![0-9])")
+_POINT = re.compile(r"\.(?![0-9])")
+_BETWEEN = re.compile(r"(?:\s|\.(?![0-9]))+")
+_ATOM = re.compile(r"(?:([0-9]{1,6}(?:[.,][0-9]{1,4})?|[.,][0-9]{1,4})[*]?)?([^\d\s.,^+*/-]+)(?:\^?([+-]?[1-9]))?")
+_AMBIGUOUS = re.compile(r"[1-9][0-9]{0,2}[.,][0-9]{3}")  # "5 mg/1,000 mL": a litre, or one millilitre
 
 
 class Unit(NamedTuple):
@@ -143,16 +171,16 @@ def read_unit(text: str) -> Unit:
     Factors are joined by / * · "per" or a blank and carry exponents from -9 to 9; anything else is one factor by its
     spelling. Takes time linear in the text. An empty text is the unit of a plain number.
     """
-    plain = _IDLE.sub("", text.strip(" .,;:"))
+    plain = _without_idle(text)
     if not plain or len(text) > _MAX_CHARACTERS or plain in _known_units():
         return _product([_named(plain)])
     folded = _WORD.sub(lambda word: _ALIASES.get(word[0], word[0]), _ALIASES.get(plain, _PER.sub("/", text)))
-    folded = _GROUPED.sub(lambda group: "/" + _PRODUCT.sub("/", group[1]).replace(".", "/"), folded)
+    folded = _GROUPED.sub(lambda group: "/" + _POINT.sub("/", _PRODUCT.sub("/", group[1])), folded)
     folded = folded.replace("**", "^")
     if len(re.findall(r"[/*·⋅∙×]", folded)) >= _MAX_FACTORS:
         return _product([_named(plain)])
     factors = []
-    for index, part in enumerate(folded.strip(" .,;:").split("/")):
+    for index, part in enumerate(folded.rstrip(" .,;:").split("/")):
         for item in _PRODUCT.split(part):
             factors += [factor._replace(is_divisor=factor.is_divisor != (index > 0)) for factor in _factors(item)]
     return _product(factors)
@@ -160,12 +188,12 @@ def read_unit(text: str) -> Unit:
 
 def _factors(text: str) -> list[_Factor]:
     """What stands between two signs: one factor perhaps with blanks in it, or several known ones side by side."""
-    plain = _IDLE.sub("", text)
+    plain = _without_idle(text)
     if not plain:
         return []
     whole = _known_factor(plain)
     if whole is None:
-        pieces = [_known_factor(piece) for piece in re.split(r"[\s.]+", text.strip(" ."))]
+        pieces = [_known_factor(piece) for piece in _BETWEEN.split(text.strip().rstrip(" ."))]
         known = [piece for piece in pieces if piece]
         return known if len(known) == len(pieces) else [_named(plain)]
     return [whole]
@@ -176,18 +204,22 @@ def _known_factor(text: str) -> _Factor | None:
     if text in known:
         return _named(text)
     match = _ATOM.fullmatch(text)
-    if match is None or match[2] not in known:
+    if match is None or match[2] not in known or (match[1] and _AMBIGUOUS.fullmatch(match[1])):
         return None
     unit = known[match[2]]
-    number, exponent = Fraction((match[1] or "1").replace(",", ".")), int(match[3] or 1)
+    number, exponent = Decimal((match[1] or "1").replace(",", ".")), int(match[3] or 1)
     if number == 100 and unit.spelling == "milliliter":  # the usual way to write a decilitre
-        number, unit = Fraction(1), known["deciliter"]
+        number, unit = Decimal(1), known["deciliter"]
     power = abs(exponent)
     spelling = unit.spelling + (f"^{power}" if power > 1 else "")
     dimension = tuple((base, count * power) for base, count in unit.dimension)
-    return _Factor(
-        spelling if number == 1 else f"{number}*{spelling}", number * unit.size**power, dimension, exponent < 0
-    )
+    if number != 1:
+        spelling = f"{number.normalize():f} {spelling}"
+    return _Factor(spelling, Fraction(number) * unit.size**power, dimension, exponent < 0)
+
+
+def _without_idle(text: str) -> str:
+    return _IDLE.sub("", _BRACKETS.sub(" ", text).rstrip(" .,;:")).strip(" ;:")
 
 
 def _named(text: str) -> _Factor:
@@ -204,7 +236,7 @@ def _product(factors: list[_Factor]) -> Unit:
             dimension[base] += -count if factor.is_divisor else count
     above = "*".join(sorted(factor.spelling for factor in factors if not factor.is_divisor))
     below = "*".join(sorted(factor.spelling for factor in factors if factor.is_divisor))
-    bases = tuple(sorted((base, count) for base, count in dimension.items() if count))
+    bases = tuple(sorted(dimension.items()))  # with what cancels: 5 mg/kg is no plain number
     return Unit(f"{above}/{below}" if below else above, size, bases)
 
 
@@ -226,8 +258,8 @@ def _known_units() -> dict[str, Unit]:
     def add(name: str, spellings: list[str], prefixes: dict[str, Fraction]) -> None:
         symbol = str(registry.get_symbol(name)).lower()
         dimension = tuple((str(base), int(str(count))) for base, count in registry.get_dimensionality(name).items())
-        if name.startswith("degree_"):  # a temperature has an offset, so that no factor converts it
-            dimension = ((name, 1),)
+        if name in _OWN_DIMENSIONS:
+            dimension = ((_OWN_DIMENSIONS[name], 1),)
         for prefix, factor in prefixes.items():
             unit = Unit(f"{prefix}{name}", factor * size(name), dimension)
             for spelling in _with_plurals([name.lower(), *spellings, symbol], _PREFIXES[prefix]):

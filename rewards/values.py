@@ -10,6 +10,13 @@ from typing import Any
 
 Scalar = str | int | float | bool
 
+_MAX_MARKS = 30  # combining marks in a row (the bound of Unicode's stream-safe text); their order costs squared time
+_MARKS = re.compile(rf"\W{{{_MAX_MARKS + 1},}}")
+# ① ⒈ ㉑: one sign for a number of a list. NFKC alone reads "①5 mg" as 15 mg, "⒈5" as 1.5 and "① 250" as 1250.
+_ENCLOSED = "①-⒛⓪㉑-㉟㊱-㊿\U0001f100-\U0001f10a"
+_BEHIND_DIGIT = re.compile(rf"(?<=\d)(?=[{_ENCLOSED}])")
+_LIST_NUMBER = re.compile(rf"[{_ENCLOSED}](?=\s*+(?:[\W\d]|[{_ENCLOSED}]))")
+_DEGREE = re.compile(r"˚|º(?= ?[cf](?!\w))", re.IGNORECASE)
 _SUPERSCRIPTS = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _BEFORE_FRACTION = re.compile("(?<=[0-9])(?=[¼½¾⅐-⅞])")
@@ -66,15 +73,33 @@ def leaf_values(value: object) -> list[Scalar]:
 def fold_text(value: Scalar, *, keep_case: bool = False) -> str:
     """`value` as text in NFKC and lower case, with plain digits, dashes and quotes, and single blanks.
 
-    Powers are written out (10⁹ is "10^9", 1½ is "1 1/2"); signs that nobody sees are dropped.
+    Powers are written out (10⁹ is "10^9", 1½ is "1 1/2"), list numbers set apart (①5 is "1. 5"); signs that nobody
+    sees are dropped.
     """
     text = value if isinstance(value, str) else _json_text(value)
     if not text.isascii():
-        text = _SUPERSCRIPTS.sub(lambda match: "^" + match[0], text.translate(_INVISIBLE))  # NFKC alone: 10⁹ is 109
+        text = _MARKS.sub(_without_endless_marks, text.translate(_INVISIBLE))
+        text = _LIST_NUMBER.sub(_set_apart, _BEHIND_DIGIT.sub(" ", _DEGREE.sub("°", text)))
+        text = _SUPERSCRIPTS.sub(lambda match: "^" + match[0], text)  # NFKC alone: 10⁹ is 109
         text = unicodedata.normalize("NFKC", _BEFORE_FRACTION.sub(" ", text)).translate(_FOLDS)
         text = _FOREIGN_DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), text)
         text = unicodedata.normalize("NFKC", text if keep_case else text.casefold())
     return " ".join((text if keep_case else text.lower()).split())
+
+
+def _without_endless_marks(match: re.Match[str]) -> str:
+    kept, in_a_row = [], 0
+    for char in match[0]:
+        in_a_row = in_a_row + 1 if unicodedata.combining(char) else 0
+        if in_a_row <= _MAX_MARKS:
+            kept.append(char)
+    return "".join(kept)
+
+
+def _set_apart(match: re.Match[str]) -> str:
+    """A list number so that no digit behind it becomes a part of it: ① is "1. "."""
+    plain = unicodedata.normalize("NFKC", match[0])
+    return f"{plain}. " if plain[-1].isdecimal() else f"{plain} "
 
 
 def _json_text(value: int | float | bool) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rewards.config import RewardConfig
 from rewards.pool import ScoringPool
 from rewards.schema import Schema
-from rewards.scorer import Scorer
+from rewards.scorer import Scorer, lowered_failures
 from rewards.types import Score, ScoreRequest
 
 
@@ -26,19 +26,21 @@ class RewardWorker:
     def score(self, requests: Sequence[ScoreRequest], *, built_in_only: bool = False) -> list[Score]:
         """Scores in the order of `requests`; `built_in_only` leaves out components and the overlong penalty.
 
-        A response that runs out of time or ends its process gets the floor of the reward, with status `timeout` or
-        `crashed`. An error in scoring is raised, naming query and document, and so is one of a component, unless the
-        configuration says to count it.
+        A response that runs out of time or ends its process has status `timeout` or `crashed`, and earns no more than 0
+        and than the worst of its query (of the batch, where none of its query was scored). So does one on which a
+        component fails, where the configuration says to count that; else its error is raised, as is every other error
+        in scoring, naming query and document.
         """
         self.start()
         assert self._pool is not None
         results = self._pool.score(requests, built_in_only=built_in_only)
-        return [
+        scores = [
             result
             if isinstance(result, Score)
             else self._scorer.failed(request, result.status, result.detail, built_in_only=built_in_only)
             for request, result in zip(requests, results, strict=True)
         ]
+        return scores if built_in_only else lowered_failures(scores)
 
     def close(self) -> None:
         """End the processes; they also end with this one."""

@@ -1,8 +1,9 @@
 """`medvie score`: predictions against annotations, anybody's or those that a run recorded."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -10,11 +11,12 @@ from medvie_rl.scoring.explain import check_known, print_documents
 from medvie_rl.scoring.export import check_writable, write_csv, write_json
 from medvie_rl.scoring.inputs import Predictions, Truth, load_schemas, read_predictions, read_training, read_truth
 from medvie_rl.scoring.report import print_report
-from medvie_rl.scoring.run import read_run, recorded_f1_notice
+from medvie_rl.scoring.run import read_run, recorded_f1_notice, run_files
 from medvie_rl.scoring.systems import ScoreReport, System, answer_from, compare_systems, score_system
 from rewards.breakdown import KeyFrequencies
 
 REJECTED = 3  # exit code: done, but some lines were rejected
+_MAX_NAMES = 5
 
 
 def score_files(
@@ -34,9 +36,13 @@ def score_files(
 
     Raises UserError for annotations or schemas that cannot be used, and where no prediction can be.
     """
-    check_writable(json_path, csv_path)
+    check_writable(
+        {"--json": json_path, "--csv": csv_path},
+        [path for path in (predictions, truth, compare, train, *schemas) if path],
+    )
     annotated = read_truth(truth, load_schemas(schemas))
-    frequencies = KeyFrequencies.of(read_training(train, annotated)) if train else None
+    training = read_training(train, annotated) if train else None
+    frequencies = KeyFrequencies.of(training) if training is not None else None
     read = [read_predictions(path, annotated) for path in (predictions, compare) if path]
     systems = [_score(each, annotated, frequencies, with_published, seed) for each in read]
     comparison = compare_systems(systems[0], systems[1], ("other", "this"), seed=seed) if compare else None
@@ -46,7 +52,7 @@ def score_files(
         system=systems[0],
         comparison=comparison,
         seed=seed,
-        notices=tuple(_notices(annotated, read, systems)),
+        notices=(*_notices(annotated, read, systems), *_training_notices(train, training, annotated)),
         rejected=tuple(line for each in read for line in each.rejected),
     )
     return _finish(report, json_path, csv_path, explain)
@@ -66,7 +72,7 @@ def score_run(
 
     Raises UserError where the run cannot be scored (see `read_run`).
     """
-    check_writable(json_path, csv_path)
+    check_writable({"--json": json_path, "--csv": csv_path}, [*run_files(run), *schemas])
     recorded = read_run(run, schemas)
     before, after = (
         score_system(
@@ -106,11 +112,15 @@ def _score(
 
 def _notices(truth: Truth, read: Sequence[Predictions], systems: Sequence[System]) -> list[str]:
     notices = ["no schema: compared as plain text, inferred from the truth"] if truth.inferred else []
+    if truth.ambiguous:
+        images = sorted(set(truth.ambiguous.values()))
+        more = f" and {len(images) - _MAX_NAMES} more" if len(images) > _MAX_NAMES else ""
+        notices.append(f"images of several documents, found by id only: {', '.join(images[:_MAX_NAMES])}{more}")
     for predictions, system in zip(read, systems, strict=True):
         if system.num_missing:
             notices.append(f"no prediction: {system.num_missing} documents of {len(truth.cases)} ({predictions.path})")
         others = sum(
-            prediction.document_type not in ("", truth.cases[document].document_type)
+            prediction.document_type.casefold() not in ("", truth.cases[document].document_type.casefold())
             for document, prediction in predictions.by_id.items()
         )
         repaired = sum(prediction.is_repaired for prediction in predictions.by_id.values())
@@ -119,6 +129,18 @@ def _notices(truth: Truth, read: Sequence[Predictions], systems: Sequence[System
         if others:
             notices.append(f"taken for another document type than the truth's: {others} documents ({predictions.path})")
     return notices
+
+
+def _training_notices(
+    path: Path | None, training: Sequence[tuple[str, Mapping[str, Any]]] | None, truth: Truth
+) -> Iterator[str]:
+    if training is None:
+        return
+    if not training:
+        types = ", ".join(sorted({repr(case.document_type) for case in truth.cases.values()}))
+        yield f"rarity means nothing: no document of {path} has a document type of the truth, {types}"
+    elif truth.keys().isdisjoint(key for _, annotation in training for key in annotation):
+        yield f"rarity means nothing: no document of {path} has a key of the truth, such as {min(truth.keys())!r}"
 
 
 def _finish(report: ScoreReport, json_path: Path | None, csv_path: Path | None, explain: Sequence[str]) -> int:

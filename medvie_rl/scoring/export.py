@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,18 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def check_writable(*paths: Path | None) -> None:
-    """Raises UserError before the work for a path that cannot be written after it."""
-    for path in paths:
+def check_writable(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
+    """Raises UserError before the work for a path that cannot be written after it, or that is one of the `inputs`.
+
+    `outputs` are by the option that names them; an input may be a folder, whose files are meant.
+    """
+    read = {file.resolve() for path in inputs for file in (path.iterdir() if path.is_dir() else [path])}
+    taken: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is not None and path.resolve() in read:
+            raise UserError(f"{option} {path}: this is read as input and would be overwritten; name another file")
+        if path is not None and (other := taken.setdefault(path.resolve(), option)) != option:
+            raise UserError(f"{option} {path}: {other} goes to this file too; name another one")
         if path is not None and not path.absolute().parent.is_dir():
             raise UserError(f"{path}: there is no folder {path.parent} to write it to")
         if path is not None and path.is_dir():

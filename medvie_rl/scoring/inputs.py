@@ -6,7 +6,7 @@ Both are JSONL files with an `id` (else `image`), a `document_type` and `fields`
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,20 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """Annotated documents by id; `aliases` are other names by which predictions may call them."""
+    """Annotated documents by id; `aliases` are other names by which predictions may call them.
+
+    `ambiguous` are the names of images of more than one document, which are no aliases, each with its name in the file.
+    """
 
     path: Path
     cases: Mapping[str, Case]
     aliases: Mapping[str, str]
+    ambiguous: Mapping[str, str]
     inferred: bool
+
+    def keys(self) -> set[str]:
+        """The keys at the top of all documents."""
+        return {key for case in self.cases.values() for key in case.truth}
 
     def shape(self, case: Case, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """`fields` as they compare with `case.truth`."""
@@ -97,7 +105,6 @@ def read_truth(path: Path, schemas: Sequence[Schema]) -> Truth:
     lines = _annotation_lines(path)
     chosen = _choose_schemas(lines, schemas) if schemas else _infer_schemas(path, lines)
     cases: dict[str, Case] = {}
-    aliases: dict[str, str] = {}
     problems = []
     for line in lines:
         document, schema = _name_of(line.entry), chosen[line.where]
@@ -109,10 +116,9 @@ def read_truth(path: Path, schemas: Sequence[Schema]) -> Truth:
         problems += [f"{line.where}: {problem}" for problem in _truth_problems(schema, truth)]
         document_type = line.entry.get("document_type") or (schema.document_type if schemas else _SOME_TYPE)
         cases[document] = Case(id=document, document_type=document_type, schema=schema, fields=fields, truth=truth)
-        if isinstance(line.entry.get("image"), str):
-            aliases[line.entry["image"]] = aliases[_absolute(path.parent / line.entry["image"])] = document
     _refuse(problems)
-    return Truth(path=path, cases=cases, aliases=aliases, inferred=not schemas)
+    aliases, ambiguous = _names_of_images(path, lines)
+    return Truth(path=path, cases=cases, aliases=aliases, ambiguous=ambiguous, inferred=not schemas)
 
 
 def read_training(path: Path, truth: Truth) -> list[tuple[str, Mapping[str, Any]]]:
@@ -122,10 +128,13 @@ def read_training(path: Path, truth: Truth) -> list[tuple[str, Mapping[str, Any]
     """
     by_type = {case.document_type: case for case in truth.cases.values()}
     by_type |= {case.schema.name: case for case in truth.cases.values()}
+    if not truth.inferred:
+        by_type = {name.casefold(): case for name, case in by_type.items()} | by_type
     only = next(iter(truth.cases.values())) if len({case.schema.name for case in truth.cases.values()}) == 1 else None
     annotations = []
     for line in _annotation_lines(path, needs_name=False):
-        case = by_type.get(line.entry.get("document_type") or _SOME_TYPE, None if truth.inferred else only)
+        document_type = line.entry.get("document_type") or _SOME_TYPE
+        case = by_type.get(document_type) or by_type.get(document_type.casefold(), None if truth.inferred else only)
         if case is not None:
             annotations.append((case.schema.name, truth.shape(case, line.entry["fields"])))
     return annotations
@@ -139,7 +148,7 @@ def read_predictions(path: Path, truth: Truth) -> Predictions:
         problem = line.problem or _prediction_problem(line.entry)
         document = "" if problem else _find_document(line.entry, truth)
         if not problem and document not in truth.cases:
-            problem = f"id {document!r} is not in {truth.path}{_nearest(document, truth.cases)}"
+            problem = _unknown_document(line.entry, truth)
         elif not problem and document in by_id:
             problem = f"id {document!r} has a prediction on an earlier line already, which counts"
         if problem:
@@ -173,24 +182,39 @@ def _annotation_lines(path: Path, *, needs_name: bool = True) -> list[Line]:
 
 
 def _choose_schemas(lines: Sequence[Line], schemas: Sequence[Schema]) -> dict[str, Schema]:
-    """The schema of each line: by its document type, else by name; a single one serves all."""
+    """The schema of each line: a single one serves all, else the one with the name or type that the line names."""
     chosen: dict[str, Schema] = {}
     problems = []
     for line in lines:
         document_type = line.entry.get("document_type") or ""
-        found = [schema for schema in schemas if schema.document_type == document_type]
-        found = found or [schema for schema in schemas if schema.name == document_type]
-        found = list(schemas) if len(schemas) == 1 else found
+        found = list(schemas) if len(schemas) == 1 else _schemas_for(document_type, schemas)
         if len(found) == 1:
             chosen[line.where] = found[0]
         elif found:
             names = ", ".join(schema.name for schema in found)
-            problems.append(f"{line.where}: several schemas are for document_type {document_type!r}: {names}; give one")
+            problems.append(
+                f"{line.where}: several schemas are for document_type {document_type!r}: {names}; give one of them, or "
+                "write its name as the document_type"
+            )
         else:
-            known = ", ".join(dict.fromkeys(schema.document_type for schema in schemas))
-            problems.append(f"{line.where}: no schema for document_type {document_type!r}; there are some for {known}")
+            known = list(dict.fromkeys(name for schema in schemas for name in (schema.document_type, schema.name)))
+            near = _nearest(document_type, known)
+            some = near or f"; there are some for {', '.join(dict.fromkeys(item.document_type for item in schemas))}"
+            problems.append(f"{line.where}: no schema for document_type {document_type!r}{some}")
     _refuse(problems)
     return chosen
+
+
+def _schemas_for(document_type: str, schemas: Sequence[Schema]) -> list[Schema]:
+    """Those of this name, else of this document type, else the same in another letter case."""
+    folded = document_type.casefold()
+    choices = (
+        [schema for schema in schemas if schema.name == document_type],
+        [schema for schema in schemas if schema.document_type == document_type],
+        [schema for schema in schemas if schema.name.casefold() == folded],
+        [schema for schema in schemas if schema.document_type.casefold() == folded],
+    )
+    return next((found for found in choices if found), [])
 
 
 def _infer_schemas(path: Path, lines: Sequence[Line]) -> dict[str, Schema]:
@@ -256,9 +280,37 @@ def _id_or_image(entry: JsonObject) -> Any:
 def _find_document(entry: JsonObject, truth: Truth) -> str:
     """The id under which the truth has the document: the same id, or the same image."""
     name = _name_of(entry)
-    names = [name, entry.get("image"), *([_absolute(entry["image"])] if isinstance(entry.get("image"), str) else [])]
-    known = (other if other in truth.cases else truth.aliases.get(other) for other in names if isinstance(other, str))
+    known = (other if other in truth.cases else truth.aliases.get(other) for other in _names(entry))
     return next((document for document in known if document is not None), name)
+
+
+def _names(entry: JsonObject) -> list[str]:
+    image = entry.get("image")
+    return [_name_of(entry), *([image, _absolute(image)] if isinstance(image, str) else [])]
+
+
+def _unknown_document(entry: JsonObject, truth: Truth) -> str:
+    image = next((truth.ambiguous[name] for name in _names(entry) if name in truth.ambiguous), None)
+    if image is not None:
+        return f"image {image!r} is that of several documents of {truth.path}; name one by its id"
+    name = _name_of(entry)
+    return f"id {name!r} is not in {truth.path}{_nearest(name, truth.cases)}"
+
+
+def _names_of_images(path: Path, lines: Sequence[Line]) -> tuple[dict[str, str], dict[str, str]]:
+    """The document of each image that has one, and the images that have several; see `Truth`."""
+    names: dict[str, str] = {}
+    documents: dict[str, list[str]] = {}
+    written: dict[str, str] = {}
+    for line in lines:
+        image = line.entry.get("image")
+        if isinstance(image, str):
+            file = _absolute(path.parent / image)
+            names[image] = names[file] = file
+            written[file] = image
+            documents.setdefault(file, []).append(_name_of(line.entry))
+    aliases = {name: documents[file][0] for name, file in names.items() if len(documents[file]) == 1}
+    return aliases, {name: written[file] for name, file in names.items() if len(documents[file]) > 1}
 
 
 def _refuse(problems: Sequence[str]) -> None:
@@ -267,7 +319,7 @@ def _refuse(problems: Sequence[str]) -> None:
         raise UserError("the annotations cannot be used:\n  " + "\n  ".join(problems[:_MAX_SHOWN]) + more)
 
 
-def _nearest(name: str, names: Mapping[str, object]) -> str:
+def _nearest(name: str, names: Collection[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.8) if len(names) <= 1_000 else []
     return f"; did you mean {close[0]!r}?" if close else ""
 

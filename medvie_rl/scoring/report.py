@@ -104,8 +104,9 @@ def _published_table(published: PublishedMetrics, comparison: Comparison | None)
             change = "-" if value is None or before is None else _signed(value - before)
             cells = [_optional(before), *cells, change]
         table.add_row(title, *cells)
-    if published.num_nted_skipped:
-        table.caption = f"Donut accuracy leaves out {published.num_nted_skipped} documents, too large for it"
+    skipped = {"ANLS*": published.num_anls_skipped, "Donut accuracy": published.num_nted_skipped}
+    left_out = [f"{name} leaves out {num} documents, too large for it" for name, num in skipped.items() if num]
+    table.caption = "\n".join(left_out) or None
     return table
 
 

@@ -1,7 +1,7 @@
 """The recorded evaluations of a run as cases and answers, for `medvie score --run`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,15 @@ from medvie_rl.data.store import Document, open_split
 from medvie_rl.errors import UserError
 from medvie_rl.run import resolved_config
 from medvie_rl.scoring.inputs import Case, load_schemas
+from medvie_rl.scoring.lines import shown
 from medvie_rl.scoring.systems import Answer
 from rewards.breakdown import KeyFrequencies
 from rewards.parsing import parse_response
 from rewards.schema import Schema
 
+_Types = type | tuple[type, ...]
+_OF_DOCUMENT: Mapping[str, _Types] = {"id": str, "truth": dict, "response": str, "finish_reason": str}
+_WHAT_TO_DO = "the record is damaged: restore it from a copy, or run the training again"
 _MIN_CHANGE = 5e-4  # of a recorded F1: less does not show in the table
 
 
@@ -29,6 +33,11 @@ class RecordedRun:
     recorded_f1: tuple[float, float]
     frequencies: KeyFrequencies | None
     notices: tuple[str, ...]
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files of a run that are read."""
+    return [folder / "config.yaml", *(_evaluation(folder, name) for name in ("before", "after"))]
 
 
 def read_run(folder: Path, schema_paths: Sequence[Path] = ()) -> RecordedRun:
@@ -75,15 +84,44 @@ def recorded_f1_notice(recorded: float, f1: float, name: str) -> str | None:
     return f"the run recorded an F1 of {recorded:.3f} {name}: the schemas or the rules of comparing have changed since"
 
 
+def _evaluation(folder: Path, name: str) -> Path:
+    return folder / "evaluations" / f"{name}.json"
+
+
 def _read_evaluation(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / "evaluations" / f"{name}.json"
+    path = _evaluation(folder, name)
     if not path.is_file():
         raise UserError(f"{path}: no such evaluation; a run records it {name} training, has it come that far?")
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from error
-    return content
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}); {_WHAT_TO_DO}") from error
+    problem = next(_problems(content), "")
+    if problem:
+        raise UserError(f"{path}: {problem}; {_WHAT_TO_DO}")
+    if not content["documents"]:
+        raise UserError(f"{path}: the run recorded no documents {name} training, so there is nothing to score")
+    return content  # type: ignore[no-any-return]
+
+
+def _problems(content: Any) -> Iterator[str]:
+    """What a recorded evaluation lacks of what is read here."""
+    yield from _missing(content, "", {"metrics": dict, "documents": list})
+    yield from _missing(content["metrics"], "metrics", {"f1": (int, float)})
+    for index, entry in enumerate(content["documents"]):
+        yield from _missing(entry, f"documents[{index}]", _OF_DOCUMENT)
+
+
+def _missing(value: Any, where: str, expected: Mapping[str, _Types]) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{where or 'the record'}: expected an object, got {shown(value)}"
+        return
+    for key, kind in expected.items():
+        name = f"{where}.{key}" if where else key
+        if key not in value:
+            yield f"{name} is missing"
+        elif not isinstance(value[key], kind):
+            yield f"{name}: not what a run records, got {shown(value[key])}"
 
 
 def _documents(config: Config, split: str, limit: int = 0) -> tuple[dict[str, Document], str]:

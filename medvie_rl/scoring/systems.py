@@ -44,11 +44,12 @@ class Answer:
 class PublishedMetrics:
     """The field's published metrics (see `rewards.published`), over all documents.
 
-    `donut_nted_accuracy` is over the documents small enough for it, None if there are none; `num_nted_skipped` are the
-    others.
+    `anls_star` and `donut_nted_accuracy` are over the documents small enough for them, None if there are none;
+    `num_anls_skipped` and `num_nted_skipped` are the others.
     """
 
-    anls_star: float
+    anls_star: float | None
+    num_anls_skipped: int
     donut_nted_accuracy: float | None
     num_nted_skipped: int
     donut_f1: float
@@ -163,10 +164,13 @@ def compare_systems(
 
 def published_metrics(pairs: Sequence[tuple[Any, Any]]) -> PublishedMetrics:
     """ANLS*, Donut's two and KIEval of (truth, answer) pairs of plain JSON; an answer of None is no valid JSON."""
+    similarities = [anls_star(*pair) for pair in pairs]
+    known = [similarity for similarity in similarities if similarity is not None]
     accuracies = [donut_nted_accuracy(*pair) for pair in pairs]
     computed = [accuracy for accuracy in accuracies if accuracy is not None]
     return PublishedMetrics(
-        anls_star=fmean(anls_star(*pair) for pair in pairs),
+        anls_star=fmean(known) if known else None,
+        num_anls_skipped=len(similarities) - len(known),
         donut_nted_accuracy=fmean(computed) if computed else None,
         num_nted_skipped=len(accuracies) - len(computed),
         donut_f1=donut_f1(pairs),

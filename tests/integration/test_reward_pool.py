@@ -98,6 +98,38 @@ def test_only_the_culprit_is_counted(function: str, status: AnswerStatus, detail
         assert pool.score(others) == scores
 
 
+@pytest.mark.parametrize(
+    ("function", "status"),
+    [
+        ("sleeps", AnswerStatus.TIMEOUT),
+        ("segfaults", AnswerStatus.CRASHED),
+        ("raises", AnswerStatus.COMPONENT_ERROR),
+    ],
+)
+def test_failing_does_not_pay_where_a_component_is_negative(function: str, status: AnswerStatus) -> None:
+    """A component of -1.25 makes 0.1 and 0.775 negative; the culprit is alone with its query, so the batch counts."""
+    component = ComponentConfig(function=f"faulty_components:{function}", weight=-5.0)
+    with worker(RewardConfig(components=[component], timeout_seconds=1.0, on_component_error="count")) as pool:
+        scores = pool.score(batch(4))
+        assert [score.reward for score in scores] == pytest.approx([-1.15, -0.475, -1.15, -0.475])
+        culprit = scores[2]
+        assert (culprit.status, culprit.components[function]) == (status, 0.0)
+        assert culprit.components["failure"] == culprit.reward == sum(culprit.components.values())
+        assert pool.score([request("culprit")])[0].reward == 0.0  # nothing to be worse than
+
+
+def test_failing_earns_as_little_as_the_worst_of_its_own_query() -> None:
+    component = ComponentConfig(function="faulty_components:faulty_by_response", weight=-5.0)
+    responses = ['{"drug": "aspirin"}', '{"ward": "B", "drug": "aspirin"}', *(" " * i + "{" for i in range(7))]
+    kinds = [sum(response.encode()) % 7 for response in responses]
+    requests = [request("q1", response) for response in responses]
+    with worker(RewardConfig(components=[component], timeout_seconds=1.0)) as pool:
+        scores = pool.score(requests)
+    others = [score.reward for score in scores if score.status not in (AnswerStatus.TIMEOUT, AnswerStatus.CRASHED)]
+    failed = [score for score, kind in zip(scores, kinds, strict=True) if kind < 2]
+    assert failed and [score.reward for score in failed] == [min(others)] * len(failed) == [-1.25] * len(failed)
+
+
 def test_of_a_chunk_only_the_culprit_is_counted() -> None:
     """Only requests without components share a task; here the culprit is made by one all the same."""
     values = config("sleeps", "segfaults", num_processes=2)

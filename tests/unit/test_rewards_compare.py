@@ -291,7 +291,7 @@ def test_what_is_left_out_and_what_is_an_answer() -> None:
         ({"convert_units": True}, "quantity", "neg", "negative", "correct"),
         ({"case_sensitive": True}, "text", "rh d", "Rh D", "convention"),
         ({"case_sensitive": True}, "text", "Rh  D", "Rh D", "correct"),
-        ({"case_sensitive": True}, "code", "a1.B", "a 1B", "correct"),
+        ({"case_sensitive": True}, "code", "a10.B", "a 10B", "correct"),
         ({"case_sensitive": True}, "code", "A1B", "a1B", "convention"),
         ({"case_sensitive": True}, "enum", "MALE", "male", "convention"),
         ({"case_sensitive": True}, "person_name", "ANA", "Ana", "convention"),
@@ -312,8 +312,8 @@ TRUE_FINDINGS = "No fracture of the left hip. Nodule of 5 mg, 2.5 cm wide."
     ("answered", "expected"),
     [
         ("no FRACTURE of the left hip.  Nodule of 5 mg, 2.5 cm wide.", 1.0),
-        ("No fracture of the left hip. Nodule of 5 mg, 2,5 cm wide", 1 - 2 / 57),
-        ("No fractures of the left hip. Nodule of 5 mg, 2.5 cm wide.", 1 - 1 / 58),
+        ("No fracture of the left hip. Nodule of 5 mg, 2,5 cm wide", 0.99),
+        ("No fractures of the left hip. Nodule of 5 mg, 2.5 cm wide.", 1 - 1 / 43),
         ("Fracture of the left hip. Nodule of 5 mg, 2.5 cm wide.", 0.0),
         ("No fracture of the right hip. Nodule of 5 mg, 2.5 cm wide.", 0.0),
         ("No fracture of the left hip. Nodule of 50 mg, 2.5 cm wide.", 0.0),
@@ -349,14 +349,14 @@ def test_the_floor_the_options_and_the_length_bound_the_soft_score() -> None:
     assert text_credit(spec("free_text"), "abcdefghij", "abcdefghxy") == pytest.approx(0.8)
     assert text_credit(spec("free_text", min_similarity=0.81), "abcdefghij", "abcdefghxy") == 0.0
     assert text_credit(spec("free_text", min_similarity=1.0), "A b", "a  B") == 1.0
-    assert text_credit(spec("free_text", case_sensitive=True), "Abcdefghij", "abcdefghij") == pytest.approx(0.9)
-    assert text_credit(spec("free_text", ignore_blanks=True), "ab cd ef ghij", "abcdefghix") == pytest.approx(0.9)
+    assert text_credit(spec("free_text", case_sensitive=True), "aBcdefghij", "abcdefghij") == pytest.approx(0.9)
+    assert text_credit(spec("free_text", ignore_blanks=True), "ab cd ef ghij", "abcdefghix") == 0.0
     assert text_credit(spec("text"), "abcdefghij", "abcdefghix") == 0.0
     assert text_credit(spec("text"), "Abc", "abc") == 1.0
     long = "word " * 2001
     assert text_credit(spec("free_text"), long, long.upper()) == 1.0
     assert text_credit(spec("free_text"), long + "x", long) == 0.0
-    assert text_credit(spec("free_text", min_similarity=0.7), "abcdefghij", "abcdefgxyz") == pytest.approx(0.7)
+    assert text_credit(spec("free_text", min_similarity=0.7), "abcdefg hij", "abcdefg xyz") == pytest.approx(0.7)
     assert text_credit(spec("free_text"), "ﷺ" * 9000 + "x", "ﷺ" * 9000) == 0.0
     assert text_credit(spec("free_text"), 12, "12") == 1.0
 

@@ -10,7 +10,7 @@ import pytest
 from rewards.components import ComponentError, ComponentLoadError, load_components
 from rewards.config import ComponentConfig, RewardConfig
 from rewards.schema import FieldSpec, Schema
-from rewards.scorer import Scorer
+from rewards.scorer import Scorer, lowered_failures
 from rewards.types import AnswerStatus, ScoreRequest
 
 SCHEMA = Schema(
@@ -92,6 +92,38 @@ def test_a_failed_response_still_pays_for_its_length() -> None:
     assert failed.reward == pytest.approx(-0.5) == math.fsum(failed.components.values())
 
 
+def test_failing_earns_no_more_than_the_worst_of_its_query() -> None:
+    """Else failing on purpose would pay where a component is negative."""
+    values = scorer("halves_reward", weight=4.0)
+    negative = values.score(REQUEST)  # built in 0.775, and -2 * 0.775
+    better = replace(values.score(replace(REQUEST, response="{}")), query_id="q2")  # built in 0.1, and -0.2
+    failed = values.failed(REQUEST, AnswerStatus.TIMEOUT, "late")
+    assert (negative.reward, better.reward, failed.reward) == (pytest.approx(-0.775), pytest.approx(-0.1), 0.0)
+    assert failed.components["failure"] == 0.0 and "failure" not in negative.components
+
+    of_query, of_better, of_none = lowered_failures(
+        [failed, replace(failed, query_id="q2"), replace(failed, query_id="q3"), negative, better]
+    )[:3]
+    for score, worst in ((of_query, -0.775), (of_better, -0.1), (of_none, -0.775)):
+        assert score.reward == math.fsum(score.components.values()) == pytest.approx(worst)
+        assert score.components["failure"] == pytest.approx(worst) and score.components["halves_reward"] == 0.0
+        assert (score.status, score.detail) == (AnswerStatus.TIMEOUT, "late")
+    assert lowered_failures([failed, failed]) == [failed, failed]  # none was scored: 0
+    positive = scorer("characters").score(REQUEST)
+    assert lowered_failures([failed, positive]) == [failed, positive]
+
+
+def test_a_failed_response_that_pays_for_its_length_pays_only_what_is_missing_for_failing() -> None:
+    values = scorer("raises", on_component_error="count", overlong_penalty=1.0, overlong_buffer=0.1)
+    failed = values.score(CULPRIT)
+    assert failed.reward == pytest.approx(-0.5)
+    for worst, reward in ((-0.3, -0.5), (-0.8, -0.8)):
+        peer = replace(failed, status=AnswerStatus.OK, reward=worst)
+        lowered = lowered_failures([peer, failed])[1]
+        assert lowered.reward == pytest.approx(reward) == math.fsum(lowered.components.values())
+        assert lowered.components["failure"] == pytest.approx(reward + 0.5)
+
+
 def test_a_failed_measurement_has_neither_components_nor_penalty() -> None:
     values = scorer("raises", overlong_penalty=1.0)
     unknown_length = replace(CULPRIT, num_tokens=0)
@@ -145,6 +177,7 @@ def test_modules_in_the_current_folder_are_found(tmp_path: Path, monkeypatch: py
         ({"components": [ComponentConfig(function="a:f", weight=math.nan)]}, r"\[0\]\.weight must be a finite"),
         ({"components": [ComponentConfig(function="a:f", name="a b")]}, r"components\[0\]\.name must be letters"),
         ({"components": [ComponentConfig(function="a:recall")]}, r"components\[0\]\.name: 'recall' is taken"),
+        ({"components": [ComponentConfig(function="a:failure")]}, r"components\[0\]\.name: 'failure' is taken"),
         ({"components": [ComponentConfig(function=f"{module}:f") for module in "ab"]}, r"\[1\]\.name: 'f' is taken"),
         ({"on_component_error": "ignore"}, "on_component_error must be stop or count, got 'ignore'"),
         ({"num_processes": 0}, "num_processes must be at least 1"),

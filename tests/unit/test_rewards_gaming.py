@@ -176,6 +176,7 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "objects in a row": lambda size: THINK + "{}" * (size // 2),
     "backslashes": lambda size: THINK + '{"a": "' + "\\" * size,
     "combining marks": lambda size: answer(name="a" + "\u0301" * (size // 6)),
+    "marks out of order": lambda size: THINK + '{"name": "a' + "\u0315" * (size // 2) + "\u0300" * (size // 2) + '"}',
 }
 
 
@@ -186,6 +187,42 @@ def test_doubling_a_hostile_input_at_most_doubles_the_time(name: str) -> None:
     assert 1.7 < len(large) / len(small) < 2.3
     constant, seconds, seconds_large = _seconds(HONEST, small, large)
     assert seconds_large <= 2.5 * seconds + constant
+
+
+LISTS = Schema(
+    name="slip",
+    document_type="slip",
+    description="slip",
+    fields=(
+        FieldSpec(key="amounts", description="amounts", kind="quantity", many=True),
+        FieldSpec(key="findings", description="findings", kind="free_text", many=True),
+        DRUGS,
+    ),
+)
+LONG = "Cardiac and mediastinal contours, item {}, are within normal limits; é"
+LISTED = {
+    "amounts": [f"{index} mg/ml" for index in range(60)],
+    "findings": [LONG.format(index) for index in range(64)],
+    "drugs": [{"name": f"drug{index} of the list", "dose": f"{index} mg"} for index in range(60)],
+}
+WRONG_LISTS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "amounts": lambda num: {"amounts": [f"{index + 1000}-{index} mg/ml/x" for index in range(num)]},
+    "findings": lambda num: {"findings": [LONG.format(f"{index} of") for index in range(num)]},
+    "drugs": lambda num: {"drugs": [{"name": f"drag{index} of a list", "dose": "1 g"} for index in range(num)]},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LISTS)
+def test_long_lists_of_nearly_right_items_take_linear_time(name: str) -> None:
+    """Against long true lists, where every item could be compared with every other."""
+
+    def seconds(num: int) -> float:
+        response = THINK + json.dumps(WRONG_LISTS[name](num))
+        assert len(response) < 65_536
+        return _seconds_of(lambda: score_response(LISTS, LISTS.keys, LISTED, response, reasoning=True,
+                                                  truncated=False, config=RewardConfig()))  # fmt: skip
+
+    assert seconds(400) <= 2.5 * seconds(200)
 
 
 def test_no_hostile_response_harms_the_process_that_scores() -> None:
@@ -214,9 +251,16 @@ def _seconds(*responses: str) -> list[float]:
     best = [float("inf")] * len(responses)
     for _ in range(7):
         for index, response in enumerate(responses):
-            started, num = time.thread_time(), 0
-            while num == 0 or time.thread_time() - started < 0.005:
-                score(response)
-                num += 1
-            best[index] = min(best[index], (time.thread_time() - started) / num)
+            best[index] = min(best[index], _seconds_of(lambda response=response: score(response), rounds=1))
+    return best
+
+
+def _seconds_of(work: Callable[[], object], rounds: int = 5) -> float:
+    best = float("inf")
+    for _ in range(rounds):
+        started, num = time.thread_time(), 0
+        while num == 0 or time.thread_time() - started < 0.005:
+            work()
+            num += 1
+        best = min(best, (time.thread_time() - started) / num)
     return best

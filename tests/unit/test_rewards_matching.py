@@ -279,11 +279,105 @@ def test_free_text_in_nearly_the_same_words_earns_a_part() -> None:
         ("close", "drink a lot of water", (1,)),
         ("misread", "rest for a week", (0,)),
     ]
-    # 18 of 20 letters stay in the first text, 20 of 21 in the second.
-    assert [leaf.credit for leaf in leaves] == pytest.approx([0.9, 20 / 21, 0.0])
+    # One of 16 letters is wrong in the first text, one of 17 too many in the second.
+    assert [leaf.credit for leaf in leaves] == pytest.approx([15 / 16, 16 / 17, 0.0])
     assert all(leaf.kind == "free_text" for leaf in leaves)
     listed = match_document(MEDICINES, ("note",), truth, {"note": ["The lungs are cleer"]})
     assert [leaf.outcome.value for leaf in listed] == ["misread"]  # another shape than the schema
+
+
+def test_free_texts_of_a_list_are_paired_the_same_in_any_order() -> None:
+    truth = {"remarks": ["patchy opacity in the mid zone", "patchy opacity near the hilum"]}
+    given = ["patchy opacity in the mid zones", "patchy opacity in some mid zone", "patchy opacity near the hilums"]
+    outcomes = [
+        sorted((leaf.outcome.value, leaf.answered or "", round(leaf.credit, 9)) for leaf in leaves)
+        for items in permutations(given)
+        for leaves in [match_document(MEDICINES, ("remarks",), truth, {"remarks": list(items)})]
+    ]
+    assert all(found == outcomes[0] for found in outcomes)
+    assert sum(credit for _, _, credit in outcomes[0]) == pytest.approx(22 / 26 + 25 / 26)
+
+
+TWO_DRUGS = [
+    {"name": "Amoxicillin", "quantity": "10 tablets", "usage": ["1 at night", "with water", "after food"]},
+    {"name": "Metoprolol", "quantity": "20 tablets", "usage": ["1 at noon", "whole", "before food"]},
+]
+
+
+def _renamed(*names: str | None) -> list[dict[str, Any]]:
+    return [{**row, "name": name} for row, name in zip(TWO_DRUGS, names, strict=True)]
+
+
+def test_what_stands_in_a_row_of_another_drug_is_misassociated() -> None:
+    """A right quantity under a wrong drug is no right quantity; a misspelt drug is still that drug."""
+    truth = {"medicines": TWO_DRUGS}
+
+    def counts_of(rows: list[dict[str, Any]]) -> dict[str, int]:
+        return _medicine_counts(truth, {"medicines": rows})
+
+    assert counts_of(_renamed("Amoxicilin", "Metoprolo")) == {"correct": 8, "misread": 2}
+    assert counts_of(_renamed("Amoxicillin", "Ibuprofen")) == {
+        "correct": 5, "misread": 1, "misassociated": 4, "misassociated_true": 0,
+    }  # fmt: skip
+    assert counts_of(_renamed("Amoxicillin", None)) == {
+        "correct": 5, "omitted": 1, "misassociated": 4, "misassociated_true": 0,
+    }  # fmt: skip
+    assert counts_of(_renamed(None, None)) == {"omitted": 2, "misassociated": 8, "misassociated_true": 0}
+    swapped = [{**row, "name": other["name"][:-1]} for row, other in zip(TWO_DRUGS, TWO_DRUGS[::-1], strict=True)]
+    assert counts_of(swapped) == {"misread": 2, "misassociated": 8, "misassociated_true": 0}  # they go by their names
+    unnamed = [{key: value for key, value in row.items() if key != "name"} for row in TWO_DRUGS]
+    assert _medicine_counts({"medicines": unnamed}, {"medicines": unnamed}) == {"correct": 8}
+
+
+def test_row_keys_that_are_no_names() -> None:
+    """A code is right or wrong, a date may be in another order, a list is right as a whole."""
+    columns = (_field("code", "code"), _field("day", "date"), _field("tags", many=True), _field("value"))
+    row = {"code": "2345-7", "day": "2021-03-01", "tags": ["a", "b"], "value": "x"}
+    edits = {"code": "2345-8", "day": "01/03/2021", "tags": ["a"]}
+    outcomes = {}
+    for key, value in edits.items():
+        schema = Schema(name="s", document_type="s", description="s", fields=(
+            _field("t", "table", row_keys=(key,), columns=columns),))  # fmt: skip
+        leaves = match_document(schema, ("t",), {"t": [row]}, {"t": [{**row, key: value}]})
+        outcomes[key] = next(leaf.outcome.value for leaf in leaves if leaf.key == "t.value")
+    assert outcomes == {"code": "misassociated", "day": "correct", "tags": "misassociated"}
+
+
+def test_a_number_in_a_name_makes_another_test() -> None:
+    rows = [{"name": "Vitamin B12", "quantity": "300 pg"}]
+    answer = [{"name": "Vitamin B1", "quantity": "300 pg"}]
+    found = _medicine_counts({"medicines": rows}, {"medicines": answer})
+    assert found == {"misread": 1, "misassociated": 1, "misassociated_true": 0}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_the_order_of_rows_with_slips_changes_nothing(order: tuple[int, ...]) -> None:
+    """No row key is right word for word, so that only likeness tells the rows apart."""
+    rows = [*TWO_DRUGS, {"name": "Levothyroxine", "quantity": "90 tablets", "usage": ["1 at dawn", "fasting"]}]
+    slips = [{**row, "name": row["name"][:-1], "usage": row["usage"][:-1]} for row in rows]
+    found = _medicine_counts({"medicines": rows}, {"medicines": [slips[index] for index in order]})
+    assert found == {"correct": 3 + 2 + 2 + 1, "misread": 3, "omitted": 3}
+
+
+def test_the_order_of_rows_known_by_free_text_changes_nothing() -> None:
+    columns = (_field("finding", "free_text"), _field("grade"))
+    table = _field("t", "table", row_keys=("finding",), columns=columns)
+    schema = Schema(name="s", document_type="s", description="s", fields=(table,))
+    truth = {"t": [{"finding": "mild cardiomegaly is present", "grade": "a"},
+                   {"finding": "small pleural effusion at the base", "grade": "b"}]}  # fmt: skip
+    answer = [{"finding": "mild cardiomegalie is present", "grade": "a"},
+              {"finding": "small pleural efusion at the base", "grade": "b"}]  # fmt: skip
+    for rows in (answer, answer[::-1]):
+        leaves = match_document(schema, ("t",), truth, {"t": rows})
+        assert sorted(leaf.outcome.value for leaf in leaves) == ["close", "close", "correct", "correct"]
+
+
+def test_heavy_cells_place_a_row_without_keys() -> None:
+    columns = (_field("w", weight=10.0), _field("x"), _field("y"))
+    schema = Schema(name="s", document_type="s", description="s", fields=(_field("t", "table", columns=columns),))
+    truth = {"t": [{"w": "b", "x": "3", "y": "4"}, {"w": "a", "x": "1", "y": "2"}]}
+    leaves = match_document(schema, ("t",), truth, {"t": [{"w": "a", "x": "3", "y": "4"}]})
+    assert [leaf.weight for leaf in leaves if leaf.outcome is LeafOutcome.CORRECT] == [10.0]
 
 
 ROW_VALUES = st.sampled_from(["a", "b", "c", "d", ""])

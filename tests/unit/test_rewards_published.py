@@ -1,6 +1,7 @@
 """The field's published metrics: the values of their authors' code, hand-computed edits, and answers of any shape."""
 
 import json
+import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -12,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.published import MAX_DEPTH, KIEvalScores, anls_star, donut, donut_f1, donut_nted_accuracy, kieval
+from rewards.published import (
+    MAX_DEPTH,
+    MAX_PAIRS,
+    KIEvalScores,
+    anls,
+    anls_star,
+    donut,
+    donut_f1,
+    donut_nted_accuracy,
+    kieval,
+)
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "metric_vectors.jsonl"
 with_vectors = pytest.mark.skipif(not VECTORS.exists(), reason=f"{VECTORS}, the authors' values, is not there")
@@ -198,6 +209,38 @@ def test_only_what_differs_counts_for_the_node_limit() -> None:
     assert donut_nted_accuracy({"rows": rows}, {"rows": rows[:-1]}, max_nodes=0) == 1 - (3 + 8 + 3) / size
     assert donut_nted_accuracy({"rows": rows}, {"rows": rows[::-1]}) is None
     assert donut_nted_accuracy({"rows": rows}, {"rows": (rows * 3)[::-1]}) == 0  # twice the size is too far as such
+
+
+def table(num_rows: int, offset: int = 0) -> dict[str, Any]:
+    names = [f"drug {i * 37 % 101} of {i}" for i in range(offset, offset + num_rows)]
+    return {"rows": [{"name": name, "dose": f"{len(name)} mg", "qty": "30", "a": "x", "b": "y"} for name in names]}
+
+
+def test_anls_is_not_computed_for_tables_too_large_for_it() -> None:
+    assert anls_star(table(240), table(240)) is None
+    assert anls_star(table(20), table(5_000)) is None
+    assert anls_star({"rows": [[["x"] * 60] * 60] * 60}, {"rows": [[["x"] * 60] * 60] * 60}) is None
+    assert anls_star(table(40), table(40)) == 1
+    assert anls_star(table(20), table(20), max_pairs=1_000) is None
+    assert anls_star({"a": "ab", "b": "c"}, {"a": "ab", "c": 1}, max_pairs=3 * 20 + 3 * 3) == 1 / 3
+    assert anls_star({"a": "ab", "b": "c"}, {"a": "ab", "c": 1}, max_pairs=3 * 20 + 3 * 3 - 1) is None
+    assert anls_star(["ab", "c"], "ab", max_pairs=3 * 3 + 2 * 3 - 1) is None  # alternatives
+
+
+def test_the_largest_table_that_anls_computes_takes_seconds() -> None:
+    num_rows = max(i for i in range(40, 80) if anls._num_pairs(table(i), table(i, 999), MAX_PAIRS) <= MAX_PAIRS)
+    assert anls_star(table(num_rows), table(num_rows, 999)) is not None
+    assert anls_star(table(num_rows + 1), table(num_rows + 1, 999)) is None
+    assert 40 < num_rows < 79 and time.process_time() - started < 8.0  # 2 s on an idle core
+
+
+def test_an_endless_text_is_wrong_to_anls_at_once() -> None:
+    endless = "take one in the morning " * 2_000
+    truth = {"usage": "take one in the morning", "rest": ["a", "bc"]}
+    assert anls_star(truth, {"usage": endless, "rest": ["a", endless]}) == 1 / 3
+    assert anls_star(truth, {"usage": "take one in the morning" + " " * 50_000, "rest": ["bc", "a"]}) == 1
+    assert anls_star("abcd", "abcdabcd") == 1 / 2 and anls_star("abcd", "abcdabcde") == 0
+    assert anls_star({"a": "x" * 2_000}, {"a": "x" * 1_999 + "y"}) == 1 - 1 / 2_000
 
 
 def test_anls_reads_a_list_of_texts_as_alternatives_to_a_text() -> None:

@@ -182,7 +182,7 @@ def test_a_number_that_can_be_read_two_ways_is_reported_with_both_readings_and_t
     for sign in ("point", "comma"):
         named = FieldSpec(key="platelets", description="d", kind="quantity", decimal=sign)  # type: ignore[arg-type]
         assert _schema(named).validate_annotation({"platelets": "150,000 /µL"}) == []
-    for clear in ("0,125", "1.250", "1,25", "1,234,567", 1250):
+    for clear in ("0,125", "0.125", 1.125, "1,25", "1,234,567", 1250):
         assert schema.validate_annotation({"platelets": clear}) == []
 
 
@@ -245,3 +245,43 @@ def test_a_field_spec_defaults_to_one_plain_value() -> None:
         1.0, False, (), (), (), "ymd",
     )  # fmt: skip
     assert spec.leaf_specs() == (spec,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: \xff", r"lab\.yaml: not readable as YAML: 'utf-8' codec"),
+        (b"[" * 3000, r"lab\.yaml: not readable as YAML: maximum recursion"),
+        (b"name: 2021-13-45", r"lab\.yaml: month must be in 1\.\.12"),
+        (
+            b"{name: a, document_type: a, description: a, "
+            b"keys: &k [{key: t, description: d, kind: table, columns: *k}]}",
+            r"lab\.yaml: .*columns\[0\] .*column 't' must be a value or a list of values, not a table",
+        ),
+    ],
+    ids=["encoding", "brackets", "no date", "columns of columns"],
+)
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_schema(path)
+
+
+def test_a_table_inside_a_table_is_refused() -> None:
+    column = FieldSpec(key="a", description="d", kind="text")
+    rows = FieldSpec(key="rows", description="d", kind="table", columns=(column,))
+    with pytest.raises(ValueError, match="column 'rows' must be a value or a list of values, not a table"):
+        FieldSpec(key="t", description="d", kind="table", columns=(rows,))
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(LAB, encoding="utf-8")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ValueError, match=r"lab\.yaml: not yours"):
+        load_schema(path)

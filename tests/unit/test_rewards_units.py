@@ -43,7 +43,7 @@ from rewards.units import Unit, read_unit
         ("viên|viên.", "viên"),
         ("viên nén|viênnén", "viênnén"),
         ("m**9999999|m^9999999", "m^9999999"),
-        ("ml/min/1.73 m2|ml/min/1,73m^2", "milliliter/173/100*meter^2*minute"),
+        ("ml/min/1.73 m2|ml/min/1,73m^2", "milliliter/1.73 meter^2*minute"),
         ("||.| ", ""),
     ],
 )
@@ -62,7 +62,8 @@ def test_every_spelling_of_a_unit_is_one(spellings: str, canonical: str) -> None
         ("lb", "g", Fraction("453.59237")),
         ("in", "cm", Fraction("2.54")),
         ("k/ul", "/l", Fraction(10**9)),
-        ("iu/l", "u/l", Fraction(1)),
+        ("miu/l", "iu/l", Fraction(1, 1000)),
+        ("mci", "mbq", Fraction(37)),
         ("meq/l", "eq/l", Fraction(1, 1000)),
         ("g/viên", "mg/viên", Fraction(1000)),
         ("/min", "bpm", Fraction(1)),
@@ -76,7 +77,21 @@ def test_units_of_one_dimension_convert_exactly(left: str, right: str, ratio: Fr
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [("mg", "ml"), ("mg", "mmol"), ("meq", "mmol"), ("°c", "°f"), ("tab", "cap"), ("viên", "gói"), ("mg", "")],
+    [
+        ("iu/l", "u/l"),
+        ("gy", "sv"),
+        ("bq", "hz"),
+        ("%", ""),
+        ("mg/kg", ""),
+        ("mg/kg", "ppm"),
+        ("mg", "ml"),
+        ("mg", "mmol"),
+        ("meq", "mmol"),
+        ("°c", "°f"),
+        ("tab", "cap"),
+        ("viên", "gói"),
+        ("mg", ""),
+    ],
 )
 def test_units_of_different_dimensions_do_not_convert(left: str, right: str) -> None:
     assert read_unit(left).dimension != read_unit(right).dimension

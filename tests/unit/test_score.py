@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +239,7 @@ def test_bad_prediction_lines_are_rejected_one_by_one(folder: Path, capsys: pyte
 
 def test_nothing_that_can_be_used_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pred, truth = folder / "pred.jsonl", folder / "truth.jsonl"
-    for content, message in ((b"", "it is empty"), (b"\n \n", "it is empty"), ("{}".encode("utf-16"), "not UTF-8 text"),
+    for content, message in ((b"", "it is empty"), (b"\n \n", "it is empty"), (b"\xff{}", "not UTF-8 text"),
                              (b'{"id": "aa", "fields": {}}', "id 'aa' is not in")):  # fmt: skip
         pred.write_bytes(content)
         assert f"{pred}: no prediction can be used" in (error := refusal(capsys, folder)) and message in error
@@ -294,7 +297,7 @@ def test_schemas_are_chosen_by_document_type_or_name(folder: Path, capsys: pytes
         folder / "truth.jsonl", [*TRUTH, {"id": "d", "document_type": "bill", "fields": {}}, {"id": "e", "fields": {}}]
     )
     error = refusal(capsys, folder, "--schema", schemas, schema=False)
-    assert "truth.jsonl:4: no schema for document_type 'bill'; there are some for laboratory, visit" in error
+    assert "truth.jsonl:4: no schema for document_type 'bill'; there are some for laboratory, visit\n" in error
     assert "truth.jsonl:5: no schema for document_type ''" in error
     assert score(folder) == 0  # a single schema serves all
 
@@ -306,6 +309,30 @@ def test_schemas_are_chosen_by_document_type_or_name(folder: Path, capsys: pytes
     )
     (folder / "slip.yaml").write_text("name: x", encoding="utf-8")
     assert f"{folder / 'slip.yaml'}: schema: missing" in refusal(capsys, folder)
+
+
+def test_the_shipped_schemas_are_chosen_by_name_before_document_type(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two are for prescriptions, and one of them is called so."""
+    shipped = "conf/schemas"
+    lines = [
+        {"id": "a", "document_type": "prescription", "fields": {"patient": "Ana"}},
+        {"id": "b", "document_type": "Prescription_Slip", "fields": {"patient": "Rui"}},
+        {"id": "c", "document_type": "VISIT", "fields": {"patient": "Eva"}},
+    ]
+    jsonl(folder / "truth.jsonl", lines)
+    jsonl(folder / "pred.jsonl", [line | {"document_type": str(line["document_type"]).lower()} for line in lines])
+    train = jsonl(folder / "train.jsonl", [{"document_type": "Visit", "fields": {"patient": "Eva"}}])
+    found = result(folder, "--schema", shipped, "--train", train, schema=False)
+    assert found["f1"] == 1 and found["notices"] == []
+    assert {item["name"]: item["num_leaves"] for item in found["groups"]["rarity"]} == {"never": 2, ">= 90%": 1}
+    few = [f"{shipped}/{name}.yaml" for name in ("prescription", "prescription_slip")]
+    error = refusal(capsys, folder, "--schema", *few, schema=False)
+    assert "truth.jsonl:3: no schema for document_type 'VISIT'; there are some for prescription\n" in error
+    jsonl(folder / "truth.jsonl", [{"id": "a", "document_type": "prescriptions", "fields": {}}])
+    error = refusal(capsys, folder, "--schema", shipped, schema=False)
+    assert "truth.jsonl:1: no schema for document_type 'prescriptions'; did you mean 'prescription'?" in error
 
 
 def test_without_a_schema_values_compare_as_text(folder: Path) -> None:
@@ -379,6 +406,159 @@ def test_published_metrics(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     found = result(folder, "--published", "--compare", folder / "other.jsonl")
     assert found["comparison"]["published"]["kieval"]["entity_f1"] == pytest.approx(2 * 2 / (5 + 4))
     assert "KIEval aligned" in capsys.readouterr().out
+
+
+def test_published_metrics_leave_out_tables_too_large_for_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{str(column): f"value {row * 5 + column}" for column in range(5)} for row in range(240)]
+    for lines, anls_star, num_skipped in (
+        ([{"id": "big", "fields": {"rows": rows}}, *TRUTH], 1.0, 1),
+        ([{"id": "big", "fields": {"rows": rows}}], None, 1),
+        (TRUTH, 1.0, 0),
+    ):
+        jsonl(folder / "truth.jsonl", lines)
+        jsonl(folder / "pred.jsonl", [{"id": line["id"], "fields": line["fields"]} for line in lines])
+        published = result(folder, "--published", schema=False)["published"]
+        assert (published["anls_star"], published["num_anls_skipped"]) == (anls_star, num_skipped)
+        text = capsys.readouterr().out
+        assert ("ANLS* leaves out 1 documents, too large for it" in " ".join(text.split())) == bool(num_skipped)
+        assert (["ANLS*", "-"] in [line.split() for line in text.splitlines()]) == (anls_star is None)
+
+
+def test_numbers_that_no_answer_may_have_are_refused_with_their_key(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the whole document would count as no valid JSON, and nobody would know."""
+    digits = "1" * 5_000
+    pred = jsonl(folder / "pred.jsonl", [
+        PREDICTED[0],
+        '{"id": "b", "fields": {"age": 1e999}}',
+        '{"id": "b", "fields": {"age": -1e999}}',
+        f'{{"id": "b", "fields": {{"rows": [{{"x": 1}}, {{"age": {digits}}}]}}}}',
+        f'{{"id": "b", "fields": {{"age": 1, "age": {digits[:41]}}}}}',
+        f'{{"id": "b", "fields": {{"age": 0.{digits[:39]}}}}}',
+        f'{{"id": {digits}, "fields": {{}}}}',
+        f'{{"id": "b", "fields": {{"age": {digits[:40]}, "room": 1e308}}}}',
+    ])  # fmt: skip
+    found = result(folder, code=3)
+    assert found["rejected_lines"] == [
+        f"{pred}:2: fields.age: 1e999 is out of range",
+        f"{pred}:3: fields.age: -1e999 is out of range",
+        f"{pred}:4: fields.rows.age: a number of 5000 characters, at most 40 are read",
+        f"{pred}:5: fields.age: a number of 41 characters, at most 40 are read",
+        f"{pred}:6: fields.age: a number of 41 characters, at most 40 are read",
+        f"{pred}:7: id: a number of 5000 characters, at most 40 are read",
+    ]
+    assert found["metrics"]["statuses"] == {"ok": 2, "no_json": 1}  # the last line counts
+    assert "set_int_max_str_digits" not in capsys.readouterr().err
+    truth = jsonl(folder / "truth.jsonl", [*TRUTH, '{"id": "d", "fields": {"age": 1e999}}'])
+    assert f"{truth}:4: fields.age: 1e999 is out of range" in refusal(capsys, folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (json.dumps(PREDICTED), "`jq -c '.[]' "),
+        (json.dumps(PREDICTED, indent=2), "`jq -c '.[]' "),
+        (f"\n{json.dumps(PREDICTED[0], indent=2)}\n", "`jq -c '.' "),
+        ("\n".join(json.dumps(line, indent=2) for line in PREDICTED), "`jq -c '.' "),
+    ],
+)
+def test_a_json_document_is_no_jsonl(
+    folder: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    for name in ("pred.jsonl", "truth.jsonl"):
+        (folder / name).write_text(content, encoding="utf-8")
+        error = refusal(capsys, folder)
+        assert f"{name}: expected one JSON object a line (JSONL); this looks like one JSON document: {message}" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_named(folder: Path, capsys: pytest.CaptureFixture[str], encoding: str) -> None:
+    path = folder / "pred.jsonl"
+    path.write_bytes(path.read_bytes().decode().encode(encoding))
+    assert f"{path}: not UTF-8 text but probably UTF-16; save it as UTF-8\n" in refusal(capsys, folder)
+
+
+def test_a_file_whose_first_line_is_wrong_is_still_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in ("[1]", "[", "{", '{"a": ', "NaN", "[" * 9_999):
+        jsonl(folder / "pred.jsonl", [line, *PREDICTED])
+        assert len(result(folder, code=3)["rejected_lines"]) == 1, line
+
+
+def test_an_image_of_two_documents_is_no_name_of_either(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = jsonl(folder / "truth.jsonl", [
+        TRUTH[0] | {"image": "scan.png"}, TRUTH[1] | {"image": "./scan.png"}, TRUTH[2] | {"image": "c.png"},
+    ])  # fmt: skip
+    pred = jsonl(folder / "pred.jsonl", [
+        {"id": "a", "image": "scan.png", "fields": {"name": "Ana"}},
+        {"image": "scan.png", "fields": {"name": "Rui"}},
+        {"image": str(folder / "scan.png"), "fields": {"name": "Rui"}},
+        {"image": "c.png", "fields": {"name": "Eva"}},
+        {"id": "z", "image": ["c.png"], "fields": {"name": "Eva"}},
+    ])  # fmt: skip
+    found = result(folder, code=3)
+    assert [(line["id"], line["counts"]["correct"]) for line in found["documents"]] == [("a", 1), ("b", 0), ("c", 1)]
+    several = f"image './scan.png' is that of several documents of {truth}; name one by its id"
+    assert found["rejected_lines"] == [
+        f"{pred}:2: {several}", f"{pred}:3: {several}", f"{pred}:5: id 'z' is not in {truth}",
+    ]  # fmt: skip
+    assert found["notices"][0] == "images of several documents, found by id only: ./scan.png"
+
+
+def test_training_annotations_that_match_nothing_are_said(folder: Path) -> None:
+    train = jsonl(folder / "train.jsonl", [{"document_type": "bill", "fields": {"name": "x"}}])
+    (notice,) = result(folder, "--train", train, schema=False)["notices"][1:]
+    assert notice == f"rarity means nothing: no document of {train} has a document type of the truth, 'visit'"
+    jsonl(train, [{"document_type": "visit", "fields": {"title": "x"}}, {"document_type": "visit", "fields": {}}])
+    (notice,) = result(folder, "--train", train)["notices"]
+    assert notice == f"rarity means nothing: no document of {train} has a key of the truth, such as 'age'"
+    jsonl(train, [{"document_type": "visit", "fields": {"name": "x"}}])
+    assert result(folder, "--train", train)["notices"] == []
+
+
+def test_output_never_takes_the_place_of_input_or_of_other_output(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, train = (jsonl(folder / name, TRUTH) for name in ("other.jsonl", "train.jsonl"))
+    (folder / "link.jsonl").symlink_to(folder / "pred.jsonl")
+    (folder / "schemas").mkdir()
+    shutil.copy(folder / "slip.yaml", folder / "schemas" / "lab.yaml")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    inputs = ("pred.jsonl", "truth.jsonl", "slip.yaml", "other.jsonl", "train.jsonl", "link.jsonl", "schemas/lab.yaml",
+              "schemas/../pred.jsonl")  # fmt: skip
+    for name in inputs:
+        for option in ("--json", "--csv"):
+            path = folder / name
+            error = refusal(
+                capsys, folder, "--compare", other, "--train", train, "--schema", folder / "schemas", option, path
+            )
+            assert f"{option} {path}: this is read as input and would be overwritten; name another file" in error
+    out = folder / "out"
+    error = refusal(capsys, folder, "--json", out, "--csv", folder / "schemas" / ".." / "out")
+    assert "--json goes to this file too; name another one" in error and not out.exists()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0",
+                                                                        "PYTHONCOERCECLOCALE": "0"}])  # fmt: skip
+def test_signs_that_the_terminal_does_not_have_cost_nothing(folder: Path, environment: dict[str, str]) -> None:
+    jsonl(folder / "truth.jsonl", [{"id": "a", "document_type": "visit", "fields": {"name": "Jürgen Łuć 李"}}])
+    jsonl(folder / "pred.jsonl", [{"id": "a", "fields": {"name": "Jürgen Łuć 李"}}, {"id": "李", "fields": {}}])
+    options = ["--pred", "pred.jsonl", "--truth", "truth.jsonl", "--no-published", "--explain", "a", "--json", "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "medvie_rl", "score", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 3 and b"Traceback" not in done.stderr, done.stderr
+    assert b"J?rgen" in done.stdout and b"rejected: pred.jsonl:2: id '?' is not in truth.jsonl" in done.stderr
+    assert json.loads((folder / "out").read_text(encoding="utf-8"))["f1"] == 1
 
 
 def test_where_output_cannot_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -480,6 +660,8 @@ def test_records_that_do_not_belong_together(
         assert main(["score", "--run", str(copy), *more]) == 2
         return capsys.readouterr().err
 
+    with_output = ("--json", str(path))
+    assert "this is read as input and would be overwritten" in error(json.dumps(record), *with_output)
     assert "of other documents" in error(json.dumps(record | {"documents": record["documents"][:2]}))
     assert "not readable as JSON" in error("{")
     path.unlink()
@@ -489,3 +671,38 @@ def test_records_that_do_not_belong_together(
     record["documents"][0]["id"] = "other"
     (copy / "evaluations" / "before.json").write_text(json.dumps(record), encoding="utf-8")
     assert "document 'other' is not in the run's dataset" in error(json.dumps(record))
+
+
+def test_damaged_records_are_named(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_folder, copy)
+    path = copy / "evaluations" / "before.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    first = record["documents"][0]
+
+    def without(key: str) -> dict[str, Any]:
+        damaged = {name: value for name, value in first.items() if name != key}
+        return record | {"documents": [first, damaged]}
+
+    cases: list[tuple[Any, str]] = [
+        ({}, "metrics is missing"),
+        ([], "the record: expected an object, got []"),
+        ({"documents": []}, "metrics is missing"),
+        ({"metrics": {"f1": 1}}, "documents is missing"),
+        (record | {"metrics": {}}, "metrics.f1 is missing"),
+        (record | {"metrics": {"f1": "1"}}, 'metrics.f1: not what a run records, got "1"'),
+        (record | {"metrics": None}, "metrics: not what a run records, got nothing"),
+        (record | {"documents": {"a": 1}}, 'documents: not what a run records, got {"a": 1}'),
+        (record | {"documents": [first, 3]}, "documents[1]: expected an object, got 3"),
+        (record | {"documents": [first | {"truth": [1]}]}, "documents[0].truth: not what a run records, got [1]"),
+        *((without(key), f"documents[1].{key} is missing") for key in ("id", "truth", "response", "finish_reason")),
+    ]
+    for content, problem in cases:
+        path.write_text(json.dumps(content), encoding="utf-8")
+        assert main(["score", "--run", str(copy)]) == 2
+        assert capsys.readouterr().err == (
+            f"error: {path}: {problem}; the record is damaged: restore it from a copy, or run the training again\n"
+        )
+    path.write_text(json.dumps(record | {"documents": []}), encoding="utf-8")
+    assert main(["score", "--run", str(copy)]) == 2
+    assert f"{path}: the run recorded no documents before training, so there is nothing" in capsys.readouterr().err
