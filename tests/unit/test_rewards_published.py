@@ -1,7 +1,6 @@
 """The field's published metrics: the values of their authors' code, hand-computed edits, and answers of any shape."""
 
 import json
-import time
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -227,11 +226,11 @@ def test_anls_is_not_computed_for_tables_too_large_for_it() -> None:
     assert anls_star(["ab", "c"], "ab", max_pairs=3 * 3 + 2 * 3 - 1) is None  # alternatives
 
 
-def test_the_largest_table_that_anls_computes_takes_seconds() -> None:
+def test_anls_computes_tables_up_to_a_size() -> None:
     num_rows = max(i for i in range(40, 80) if anls._num_pairs(table(i), table(i, 999), MAX_PAIRS) <= MAX_PAIRS)
     assert anls_star(table(num_rows), table(num_rows, 999)) is not None
     assert anls_star(table(num_rows + 1), table(num_rows + 1, 999)) is None
-    assert 40 < num_rows < 79 and time.process_time() - started < 8.0  # 2 s on an idle core
+    assert 40 < num_rows < 79
 
 
 def test_an_endless_text_is_wrong_to_anls_at_once() -> None:
