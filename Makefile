@@ -61,13 +61,13 @@ lint: $(READY_DEV)  ## ruff and mypy
 	$(BIN)/mypy
 
 test-unit: $(READY_DEV)  ## unit tests, under a minute
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest tests/unit -n auto $(ARGS)
 
 test-integration: $(READY_DEV)  ## real Ray, vLLM and DeepSpeed on the nano policy
 	$(BIN)/python -m pytest tests/integration -m "not full" $(ARGS)
 
 coverage: $(READY_DEV)  ## unit and scoring pool tests, with the branch coverage of rewards/
-	$(BIN)/python -m pytest tests/unit $(POOL_TESTS) --cov=rewards --cov-branch --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest tests/unit $(POOL_TESTS) -n auto --cov=rewards --cov-branch --cov-report=term --cov-fail-under=95
 
 test: lint coverage  ## what gates every change: lint, types, unit, integration
 	$(BIN)/python -m pytest tests/integration --ignore=$(POOL_TESTS) -m "not full" $(ARGS)

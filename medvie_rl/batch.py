@@ -44,6 +44,8 @@ def rollout_records(step: int, groups: Sequence[ScoredGroup]) -> Iterator[dict[s
                 "document": group.query.document.id,
                 "trace": trace,
                 "keys": list(group.query.keys),
+                "columns": {key: list(names) for key, names in group.query.columns.items()},
+                "descriptions": dict(group.query.descriptions),
                 "reasoning": group.query.reasoning,
                 "response": rollout.text,
                 "num_tokens": len(rollout.token_ids),

@@ -5,15 +5,12 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cluster.errors import ClusterError
 from learner.errors import CheckpointError
+from medvie_rl.data.commands import add_data_commands, read_schema
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
-
-if TYPE_CHECKING:
-    from rewards.schema import Schema
 
 _EPILOG = """examples:
   medvie train --config conf/local.yaml                      train the embedded nano policy on this machine
@@ -62,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_extract(commands)
     _add_score(commands)
     _add_edits(commands)
-    _add_data(commands)
+    add_data_commands(commands)
     _add_nano(commands)
     return parser
 
@@ -87,6 +84,7 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     extract.add_argument(
         "--reasoning", action=argparse.BooleanOptionalAction, help="reason before answering (default: as trained)"
     )
+    extract.add_argument("--language", default="", help="of the pages (ISO 639-1, e.g. vi): picks the prompt's file")
     extract.add_argument("--out", type=Path, help="JSONL file to write (default: standard output)")
     extract.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     extract.add_argument(
@@ -137,24 +135,6 @@ def _add_edits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     edits.set_defaults(command=_edits)
 
 
-def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    data = commands.add_parser("data", help="bring documents in, or draw synthetic ones")
-    kinds = data.add_subparsers(required=True, metavar="COMMAND")
-    importing = kinds.add_parser("import", help="a folder of images beside annotations.jsonl becomes a dataset")
-    importing.add_argument("source", type=Path, help="the folder, or the JSONL file in it")
-    importing.add_argument("--schema", type=Path, required=True)
-    importing.add_argument("--out", type=Path, required=True, help="dataset folder to make")
-    importing.add_argument("--shares", default="0.6,0.2,0.2", help="train,validation,test where lines name no split")
-    importing.add_argument("--seed", type=int, default=0)
-    importing.set_defaults(command=_import)
-    synth = kinds.add_parser("synth", help="draw small synthetic medical slips with exact annotations")
-    synth.add_argument("--out", type=Path, required=True, help="dataset folder to make")
-    synth.add_argument("--num", default="100,80,300", help="how many for train,validation,test")
-    synth.add_argument("--seed", type=int, default=0)
-    synth.add_argument("--preview", type=Path, help="also draw a contact sheet of the first documents here (PNG)")
-    synth.set_defaults(command=_synth)
-
-
 def _add_nano(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     nano = commands.add_parser("nano", help="the embedded nano policy: how it was made")
     kinds = nano.add_subparsers(required=True, metavar="COMMAND")
@@ -197,6 +177,7 @@ def _extract(options: argparse.Namespace) -> int:
         prompt_path=options.prompt,
         images=options.images,
         reasoning=options.reasoning,
+        language=options.language,
         out=options.out,
         settings=options.set,
     )
@@ -236,36 +217,11 @@ def _edits(options: argparse.Namespace) -> int:
 
     from medvie_rl.edits import edit_costs, markdown_of, table_of
 
-    costs = edit_costs(_schema(options.schema))
+    costs = edit_costs(read_schema(options.schema))
     if options.markdown:
         print(markdown_of(costs))
     else:
         Console().print(table_of(costs))
-    return 0
-
-
-def _import(options: argparse.Namespace) -> int:
-    from medvie_rl.data.importing import import_folder
-
-    schema = _schema(options.schema)
-    shares = _numbers("--shares", options.shares)
-    report = import_folder(options.source, schema, options.out, shares=shares, seed=options.seed)
-    for name, num in report.imported.items():
-        print(f"{name:<12}{num} documents")
-    for key, num in sorted(report.ignored_keys.items()):
-        print(f"not in the schema, left out: {key} ({num} documents)")
-    for line in report.rejected:
-        print(f"rejected: {line}", file=sys.stderr)
-    print(f"dataset: {options.out}")
-    return 3 if report.rejected else 0
-
-
-def _synth(options: argparse.Namespace) -> int:
-    from medvie_rl.data.slips import write_slips
-
-    nums = {name: int(num) for name, num in _numbers("--num", options.num).items()}
-    write_slips(options.out, nums, seed=options.seed, preview=options.preview)
-    print(f"dataset: {options.out} ({', '.join(f'{name} {num}' for name, num in nums.items())})")
     return 0
 
 
@@ -281,23 +237,3 @@ def _nano_unseen(options: argparse.Namespace) -> int:
 
     print(describe_never_seen(options.run))
     return 0
-
-
-def _schema(path: Path) -> "Schema":
-    from rewards.schema import load_schema
-
-    try:
-        return load_schema(path)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _numbers(option: str, text: str) -> dict[str, float]:
-    names = ("train", "validation", "test")
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != len(names) or min(values) < 0 or sum(values) <= 0:
-        raise UserError(f"{option}: expected three numbers for train,validation,test, e.g. 0.6,0.2,0.2, got {text!r}")
-    return dict(zip(names, values, strict=True))

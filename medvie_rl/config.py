@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cluster.config import ClusterConfig
 from learner.config import LearnerConfig
+from medvie_rl.data.ocr_prompt import OcrConfig
 from medvie_rl.data.queries import QueryConfig
 from medvie_rl.errors import ConfigError
 from rewards.config import RewardConfig
@@ -97,6 +98,7 @@ class Config:
     num_traces: int = 8  # responses sampled for each query
     data: DataConfig = field(default_factory=DataConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
+    ocr: OcrConfig = field(default_factory=OcrConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -142,6 +144,12 @@ class Config:
             )
         if self.rollout.dtype == "auto":
             raise ValueError("rollout.dtype: name the dtype in which the learner sends the weights, e.g. bfloat16")
+        room = self.rollout.max_model_len - self.rollout.max_response_tokens
+        if self.ocr.mode != "none" and self.ocr.max_tokens >= room:
+            raise ValueError(
+                f"ocr.max_tokens: {self.ocr.max_tokens} tokens of recognised text leave no place for image and keys in "
+                f"the {room} tokens that rollout.max_model_len minus rollout.max_response_tokens leave; lower it"
+            )
         _check_modes(self.queries.reasoning_fraction, self.evaluation.reasoning)
 
 

@@ -22,10 +22,12 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from medvie_rl.data.prompts import load_prompt_template, render_chat
+from medvie_rl.data.ocr import OcrCache
+from medvie_rl.data.ocr_prompt import OcrConfig, OcrPrompts, check_takes_ocr
+from medvie_rl.data.prompts import PromptTemplate, load_prompt_template, render_chat
 from medvie_rl.data.store import describe_image
 from medvie_rl.errors import UserError
-from medvie_rl.policy_card import PROMPT, read_policy_card
+from medvie_rl.policy_card import CARD, PROMPT, PolicyCard, read_policy_card
 from rewards.parsing import JsonObject
 from rewards.repair import parse_tolerant
 from rewards.schema import Schema, load_schema
@@ -43,6 +45,7 @@ class _Page(NamedTuple):
     key: str  # sha256 of `content`
     content: bytes
     size: tuple[int, int]  # width, height
+    prompt: str = ""  # rendered, with the page's recognised text where the policy takes it
 
 
 def extract(
@@ -52,13 +55,15 @@ def extract(
     images: Sequence[Path],
     prompt_path: Path | None = None,
     reasoning: bool | None = None,
+    language: str = "",
     out: Path | None = None,
     settings: Sequence[str] = (),
 ) -> int:
     """Write one line an image, failures first; see the module for what is on it.
 
-    Prompt, mode and engine settings are those the policy was trained with unless named. Returns 0, or 3 if any image's
-    status is not `ok`. Raises UserError for a policy, schema, prompt or setting that cannot be used.
+    Prompt, mode and engine settings are those the policy was trained with unless named, recognised text goes into the
+    prompts as it did in training; `language` (ISO 639-1) picks the prompt's file. Returns 0, or 3 if any image's status
+    is not `ok`. Raises UserError for a policy, schema, prompt or setting that cannot be used.
     """
     if not policy.is_dir():
         raise UserError(f"{policy}: no such policy folder; a run keeps its best one in RUN_DIR/best")
@@ -66,6 +71,9 @@ def extract(
     prompt_path = prompt_path or (policy / PROMPT if card else _DEFAULT_PROMPT)
     try:
         schema, template = load_schema(schema_path), load_prompt_template(prompt_path)
+        ocr = _ocr_settings(policy, card)
+        if ocr.mode != "none":
+            check_takes_ocr(prompt_path, template)
     except ValueError as error:
         raise UserError(str(error)) from error
     config = _engine_settings(card.rollout if card else {}, settings)
@@ -73,8 +81,7 @@ def extract(
 
     pages, lines = _read_images(images)
     if pages:
-        text = template.user_text(schema, schema.keys, reasoning=mode)
-        answered, too_long = _generate(policy, config, text, pages)
+        answered, too_long = _generate(policy, config, _Question(template, schema, mode, language, ocr), pages)
         lines += [*too_long, *(_line(page.path, schema, rollout, reasoning=mode) for page, rollout in answered)]
     has_all_signs = out is not None or (sys.stdout.encoding or "").lower().startswith("utf")
     output = "".join(json.dumps(line, ensure_ascii=not has_all_signs) + "\n" for line in lines)
@@ -85,31 +92,55 @@ def extract(
     return 0 if all(line["status"] == AnswerStatus.OK for line in lines) else 3
 
 
+class _Question(NamedTuple):
+    """What is asked of every page."""
+
+    template: PromptTemplate
+    schema: Schema
+    reasoning: bool
+    language: str
+    ocr: OcrConfig
+
+
 def _generate(
-    policy: Path, config: RolloutConfig, text: str, pages: Sequence[_Page]
+    policy: Path, config: RolloutConfig, question: _Question, pages: Sequence[_Page]
 ) -> tuple[list[tuple[_Page, Rollout]], list[dict[str, Any]]]:
     """The pages with the policy's response, and the lines of those that are too long to be asked."""
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(policy)
-    prompt = render_chat(processor, text)
     try:
-        fitting, too_long = _split_by_length(processor, prompt, config, pages)
-        rollouts = _sample(policy, config, prompt, fitting) if fitting else []
+        asked = _with_prompts(processor, question, pages)
+        fitting, too_long = _split_by_length(processor, config, asked)
+        rollouts = _sample(policy, config, fitting) if fitting else []
     except ValueError as error:
         raise UserError(str(error)) from error
     return list(zip(fitting, rollouts, strict=True)), too_long
 
 
+def _with_prompts(processor: Any, question: _Question, pages: Sequence[_Page]) -> list[_Page]:
+    """The pages with their prompts; what the budget of recognised text left out is said on standard error."""
+    template, schema, reasoning, language, config = question
+    ocr = OcrPrompts(config, processor.tokenizer, None if config.mode == "none" else OcrCache(None))
+    asked = []
+    for page in pages:
+        lines = ocr.lines_of_image(page.key, page.content)
+        text = template.user_text(schema, schema.keys, reasoning=reasoning, ocr=lines, language=language)
+        asked.append(page._replace(prompt=render_chat(processor, text)))
+    if note := ocr.note():
+        print(note, file=sys.stderr)
+    return asked
+
+
 def _split_by_length(
-    processor: Any, prompt: str, config: RolloutConfig, pages: Sequence[_Page]
+    processor: Any, config: RolloutConfig, pages: Sequence[_Page]
 ) -> tuple[list[_Page], list[dict[str, Any]]]:
     """The pages whose prompt leaves room for the response, and a line for each of the others."""
     limit = config.max_model_len - config.max_response_tokens
     fitting, too_long = [], []
     for page in pages:
         width, height = page.size
-        num_tokens = num_prompt_tokens(processor, prompt, [(height, width)])
+        num_tokens = num_prompt_tokens(processor, page.prompt, [(height, width)])
         if num_tokens <= limit:
             fitting.append(page)
             continue
@@ -122,14 +153,14 @@ def _split_by_length(
     return fitting, too_long
 
 
-def _sample(policy: Path, config: RolloutConfig, prompt: str, pages: Sequence[_Page]) -> list[Rollout]:
+def _sample(policy: Path, config: RolloutConfig, pages: Sequence[_Page]) -> list[Rollout]:
     from rollout.worker import RolloutWorker
 
     worker = RolloutWorker(config, str(policy))
     worker.add_images({page.key: page.content for page in pages})
     requests = [
         GenerationRequest(
-            query_id=str(page.path), prompt=prompt, image_keys=(page.key,), num_traces=1, seed=0, greedy=True
+            query_id=str(page.path), prompt=page.prompt, image_keys=(page.key,), num_traces=1, seed=0, greedy=True
         )
         for page in pages
     ]
@@ -179,6 +210,14 @@ def _read_images(paths: Sequence[Path]) -> tuple[list[_Page], list[dict[str, Any
             continue
         pages.append(_Page(path, key, content, size))
     return pages, unreadable
+
+
+def _ocr_settings(policy: Path, card: PolicyCard | None) -> OcrConfig:
+    """Which recognised text the policy was trained with; none where its folder does not say."""
+    try:
+        return OcrConfig(**card.ocr) if card else OcrConfig()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{policy / CARD}: 'ocr' is not what this version writes ({error})") from error
 
 
 def _engine_settings(trained_with: dict[str, Any], overrides: Sequence[str]) -> RolloutConfig:

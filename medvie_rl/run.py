@@ -166,6 +166,7 @@ class Run:
             step=step,
             reasoning=self.config.evaluation.reasoning,
             rollout=asdict(self.config.rollout),
+            ocr={"mode": self.config.ocr.mode, "max_tokens": self.config.ocr.max_tokens},
         )
         card.write(aside, Path(self.config.prompt))
         _remove(old)

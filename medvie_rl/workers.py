@@ -16,16 +16,18 @@ from learner.types import TrainingGroup, UpdateStats
 from learner.worker import LearnerWorker
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
+from medvie_rl.data.ocr_prompt import OcrPrompts
+from medvie_rl.data.prompt_lengths import document_prompt_tokens
 from medvie_rl.data.prompts import render_chat
 from medvie_rl.data.queries import Query, stable_hash
+from medvie_rl.data.sampling import longest_descriptions
 from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
 from rewards.components import ComponentLoadError
 from rewards.types import Score, ScoreRequest
 from rewards.worker import RewardWorker
 from rollout.config import worker_environment
-from rollout.prompts import num_prompt_tokens
-from rollout.types import FinishReason, GenerationRequest, RolloutGroup, WeightReceipt
+from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup, WeightReceipt
 from rollout.worker import RolloutWorker
 
 T = TypeVar("T")
@@ -39,10 +41,12 @@ def start_workers(config: Config, data: RunData, status: Callable[[str], None]) 
     num_cpus = cluster.reward_cpus + config.rollout.num_workers * cluster.rollout_cpus
     num_cpus += config.learner.num_ranks * cluster.learner_cpus
     num_gpus = config.rollout.num_workers * cluster.rollout_gpus + config.learner.num_ranks * cluster.learner_gpus
+    processor = AutoProcessor.from_pretrained(config.model)
+    ocr = _read_text(config, data, processor.tokenizer, status)
     status("starting Ray")
     with connect(cluster, num_cpus=num_cpus, num_gpus=num_gpus, environment=environment):
         status("starting rollout engines, reward actor and learner (about half a minute)")
-        workers = Workers(config, data)
+        workers = Workers(config, data, processor, ocr)
         try:
             yield workers
         finally:
@@ -52,11 +56,12 @@ def start_workers(config: Config, data: RunData, status: Callable[[str], None]) 
 class Workers:
     """Handles to the actors. Each verb blocks until all actors concerned are done."""
 
-    def __init__(self, config: Config, data: RunData) -> None:
+    def __init__(self, config: Config, data: RunData, processor: Any, ocr: OcrPrompts) -> None:
         self._config = config
         self._data = data
         self._known_images: dict[Any, set[str]] = {}
-        self._processor = AutoProcessor.from_pretrained(config.model)
+        self._processor = processor
+        self._ocr = ocr
         self._rollouts = self._start_rollouts()
         self._rewards = self._start_rewards()
         self._learners = self._start_learners()
@@ -92,19 +97,9 @@ class Workers:
         self, queries: Sequence[Query], groups: Sequence[RolloutGroup], *, built_in_only: bool = False
     ) -> list[tuple[Score, ...]]:
         """The scores of every group's rollouts, by the reward actor; see `RewardWorker.score`."""
+        max_tokens = self._config.rollout.max_response_tokens
         requests = [
-            ScoreRequest(
-                query_id=query.id,
-                document_id=query.document.id,
-                schema=query.document.schema,
-                asked=query.keys,
-                truth=query.document.annotation,
-                response=rollout.text,
-                reasoning=query.reasoning,
-                truncated=rollout.finish_reason is FinishReason.LENGTH,
-                num_tokens=len(rollout.token_ids),
-                max_tokens=self._config.rollout.max_response_tokens,
-            )
+            score_request(query, rollout, max_tokens=max_tokens)
             for query, group in zip(queries, groups, strict=True)
             for rollout in group.rollouts
         ]
@@ -196,7 +191,15 @@ class Workers:
 
     def _request(self, query: Query, *, step: int, greedy: bool) -> GenerationRequest:
         schema = self._data.schemas[query.document.schema]
-        text = self._data.template.user_text(schema, query.keys, reasoning=query.reasoning)
+        text = self._data.template.user_text(
+            schema,
+            query.keys,
+            reasoning=query.reasoning,
+            ocr=self._ocr.lines(query.document, self._data),
+            columns=query.columns,
+            descriptions=query.descriptions,
+            language=query.document.language,
+        )
         return GenerationRequest(
             query_id=query.id,
             prompt=render_chat(self._processor, text, num_images=len(query.document.image_keys)),
@@ -223,18 +226,50 @@ class Workers:
         too_long = []
         for document in chain(self._data.train, self._data.validation, self._data.test):
             schema = self._data.schemas[document.schema]
-            text = self._data.template.user_text(schema, schema.keys, reasoning=True)
-            prompt = render_chat(self._processor, text, num_images=len(document.image_keys))
-            sizes = [(height, width) for width, height in document.image_sizes]
-            num_tokens = num_prompt_tokens(self._processor, prompt, sizes)
+            text = self._data.template.user_text(
+                schema,
+                schema.keys,
+                reasoning=True,
+                ocr=self._ocr.lines(document, self._data),
+                descriptions=longest_descriptions(schema) if self._config.queries.paraphrase_fraction else {},
+                language=document.language,
+            )
+            num_tokens = document_prompt_tokens(self._processor, document, text)
             if num_tokens > limit:
                 too_long.append(f"document '{document.id}' ({num_tokens} tokens)")
         if too_long:
             raise ConfigError(
                 f"{len(too_long)} prompts are longer than the {limit} tokens that rollout.max_model_len minus "
                 f"rollout.max_response_tokens leave: {', '.join(too_long[:5])}. Raise max_model_len, or lower "
-                "max_pixels in the policy's preprocessor configuration"
+                "max_pixels in the policy's preprocessor configuration (or ocr.max_tokens, with ocr.mode on)"
             )
+
+
+def _read_text(config: Config, data: RunData, tokenizer: Any, status: Callable[[str], None]) -> OcrPrompts:
+    """Recognise the text of all documents where prompts take it, before the actors need the machine."""
+    try:
+        ocr = OcrPrompts.open(config.ocr, tokenizer, config.data.path)
+        ocr.read(chain(data.train, data.validation, data.test), data, status)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return ocr
+
+
+def score_request(query: Query, rollout: Rollout, *, max_tokens: int) -> ScoreRequest:
+    """What the reward actor is asked about one response, of `max_tokens` at most."""
+    return ScoreRequest(
+        query_id=query.id,
+        document_id=query.document.id,
+        schema=query.document.schema,
+        asked=query.keys,
+        truth=query.document.annotation,
+        response=rollout.text,
+        reasoning=query.reasoning,
+        truncated=rollout.finish_reason is FinishReason.LENGTH,
+        num_tokens=len(rollout.token_ids),
+        max_tokens=max_tokens,
+        columns=query.columns,
+    )
 
 
 def learner_environment(config: LearnerConfig) -> dict[str, str]:

@@ -20,7 +20,7 @@ A schema is a YAML file of `conf/schemas/`:
 import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
@@ -61,6 +61,8 @@ class FieldSpec:
     other separates thousands (with "auto" "1,250" and "1.250" are refused in a truth); `convert_units` makes 0.5 g and
     500 mg the same answer; `min_similarity` is the least similarity of free text that earns anything.
 
+    `paraphrases` say the same as `description` in other words; training may ask with one of them.
+
     Raises ValueError that names the key, what was given and what is allowed.
     """
 
@@ -78,6 +80,7 @@ class FieldSpec:
     decimal: DecimalSign = "auto"
     convert_units: bool = False
     min_similarity: float = 0.8
+    paraphrases: tuple[str, ...] = ()
     comparison: Comparison = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +88,9 @@ class FieldSpec:
         for name in ("key", "description"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise ValueError(f"{where}: '{name}' must be a text that is not blank, got {getattr(self, name)!r}")
+        for text in self.paraphrases:
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"{where}: each of 'paraphrases' must be a text that is not blank, got {text!r}")
         _check_choice(where, "kind", self.kind, KINDS)
         if not _is_number(self.weight) or self.weight <= 0:
             raise ValueError(f"{where}: 'weight' must be a number above 0, got {self.weight!r}")
@@ -147,6 +153,18 @@ class FieldSpec:
         for row_key in self.row_keys:
             _check_choice(where, "row_keys", row_key, names)
 
+    def restricted(self, columns: Sequence[str]) -> "FieldSpec":
+        """This table with some of its columns only; raises ValueError for unknown columns, or for none."""
+        if not self.columns:
+            raise ValueError(f"key {self.key!r}: only a table has columns, got kind {self.kind!r}")
+        for name in columns:
+            _check_choice(f"key {self.key!r}", "columns", name, [column.key for column in self.columns])
+        return replace(
+            self,
+            columns=tuple(column for column in self.columns if column.key in columns),
+            row_keys=tuple(name for name in self.row_keys if name in columns),
+        )
+
     def leaf_specs(self) -> tuple["FieldSpec", ...]:
         """The specs of the leaves under this key: its columns for a table, else itself."""
         return self.columns or (self,)
@@ -179,6 +197,14 @@ class Schema:
         if spec is None:
             raise KeyError(f"schema {self.name!r} has no key {key!r}{_nearest(key, self.keys)}")
         return spec
+
+    def restricted(self, columns: Mapping[str, Sequence[str]]) -> "Schema":
+        """This schema with some of the columns of the tables named in `columns` only.
+
+        Raises KeyError for a key, and ValueError for columns that it does not have.
+        """
+        specs = {key: self.field(key).restricted(names) for key, names in columns.items()}
+        return replace(self, fields=tuple(specs.get(spec.key, spec) for spec in self.fields))
 
     def validate_annotation(self, annotation: Mapping[str, Any]) -> list[str]:
         """What is wrong with a ground truth, one line each; empty when it fits.
@@ -223,7 +249,7 @@ def _field_from(entry: Any, where: str, *, is_column: bool = False) -> FieldSpec
     if isinstance(entry, dict) and "key" in entry:
         where = f"{where} (key {entry['key']!r})"
     attributes = dict(_check_entries(where, entry, required, known))
-    for name in ("choices", "columns", "row_keys"):
+    for name in ("choices", "columns", "row_keys", "paraphrases"):
         if name in attributes and not isinstance(attributes[name], list):
             raise ValueError(f"{where}: '{name}' must be a list, got {attributes[name]!r}")
     columns = attributes.pop("columns", [])
@@ -232,7 +258,7 @@ def _field_from(entry: Any, where: str, *, is_column: bool = False) -> FieldSpec
     attributes["columns"] = tuple(
         _field_from(column, f"{where}: columns[{i}]", is_column=True) for i, column in enumerate(columns)
     )
-    for name in ("choices", "row_keys"):
+    for name in ("choices", "row_keys", "paraphrases"):
         attributes[name] = tuple(attributes.get(name, ()))
     return FieldSpec(**attributes)
 

@@ -10,6 +10,7 @@ from rewards.reward import score_response
 from rewards.schema import Schema
 from rewards.types import AnswerStatus, Score, ScoreRequest
 
+_MAX_RESTRICTED = 512  # schemas with a part of their columns that are kept
 FAILURES = (AnswerStatus.TIMEOUT, AnswerStatus.CRASHED, AnswerStatus.COMPONENT_ERROR)
 
 
@@ -21,6 +22,7 @@ class Scorer:
     ) -> None:
         self.config = config
         self._schemas = dict(schemas)
+        self._restricted: dict[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], Schema] = {}
         self._components = tuple(components)
         self._measuring = replace(config, overlong_penalty=0.0, components=[])
 
@@ -56,10 +58,8 @@ class Scorer:
 
     def _built_in(self, request: ScoreRequest, config: RewardConfig) -> Score:
         try:
-            if request.schema not in self._schemas:
-                raise ValueError(f"no schema {request.schema!r}; there are {', '.join(sorted(self._schemas))}")
             return score_response(
-                self._schemas[request.schema],
+                self._schema(request),
                 request.asked,
                 request.truth,
                 request.response,
@@ -75,6 +75,19 @@ class Scorer:
             # The response is untrusted, but scoring must not fail on it: a failure is a defect, never a silent zero.
             where = f"query {request.query_id!r} of document {request.document_id!r}"
             raise RuntimeError(f"scoring {where} failed: {type(error).__name__}: {error}") from error
+
+    def _schema(self, request: ScoreRequest) -> Schema:
+        """The schema with the asked columns of tables that are asked in part."""
+        if request.schema not in self._schemas:
+            raise ValueError(f"no schema {request.schema!r}; there are {', '.join(sorted(self._schemas))}")
+        if not request.columns:
+            return self._schemas[request.schema]
+        key = request.schema, tuple(sorted(request.columns.items()))
+        if key not in self._restricted:
+            if len(self._restricted) >= _MAX_RESTRICTED:
+                self._restricted.clear()
+            self._restricted[key] = self._schemas[request.schema].restricted(request.columns)
+        return self._restricted[key]
 
 
 def lowered_failures(scores: Sequence[Score]) -> list[Score]:

@@ -4,7 +4,7 @@ A leaf is one scalar: the value of a key, one item of a list, one cell of a tabl
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -113,6 +113,7 @@ class LeafCounts:
 class ScoreRequest:
     """One response to score. `truth` is the document's annotation; keys beyond `asked` are not looked at.
 
+    `columns` names the asked columns of each table that is asked in part; its others count as not asked for.
     `num_tokens` is the response's length, `max_tokens` the most that the sampler allowed; 0 where not known.
     """
 
@@ -126,6 +127,7 @@ class ScoreRequest:
     truncated: bool
     num_tokens: int = 0
     max_tokens: int = 0
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from medvie_rl.bench.documents import bench_open, bench_stream
+from medvie_rl.bench.imports import bench_import
 from medvie_rl.bench.rewards import bench_against_nted, bench_flat, bench_table
+from medvie_rl.bench.synth import bench_synth
 from medvie_rl.bench.types import Result
 
 BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "reward_flat_responses_per_s": bench_flat,
     "reward_table_responses_per_s": bench_table,
     "reward_vs_donut_nted": bench_against_nted,
+    "import_documents_per_s": bench_import,
+    "synth_documents_per_s": bench_synth,
+    "dataset_stream_peak_mib": bench_stream,
+    "dataset_open_peak_mib": bench_open,
 }
 
 
@@ -41,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _table(results: Sequence[Result]) -> Table:
     table = Table("name", "value", "unit", "better", "compared with")
+    table.columns[0].no_wrap = True
     table.columns[1].justify = "right"
     for result in results:
         value = f"{result.value:,.3g}" if result.value < 100 else f"{result.value:,.0f}"

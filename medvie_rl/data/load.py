@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvie_rl.config import Config
+from medvie_rl.data.ocr_prompt import check_takes_ocr
 from medvie_rl.data.prompts import PromptTemplate, load_prompt_template
+from medvie_rl.data.sampling import check_key_weights
 from medvie_rl.data.store import Document, Split, describe_image, open_split
 from medvie_rl.errors import ConfigError
 from rewards.schema import Schema, load_schema
@@ -34,12 +36,15 @@ class RunData:
 
 def load_run_data(config: Config) -> RunData:
     """Read and check what a run needs; raises ConfigError listing every document that cannot be used, and why."""
-    folder = Path(config.data.path)
+    folder = config.data.path  # or a URI
     names = (config.data.train_split, config.data.validation_split, config.data.test_split)
     limits = (config.data.num_train, config.data.num_validation, config.data.num_test)
     try:
         schemas = load_schemas(Path(config.schemas))
         template = load_prompt_template(Path(config.prompt))
+        if config.ocr.mode != "none":
+            check_takes_ocr(config.prompt, template)
+        check_key_weights(config.queries.key_weights, schemas)
         splits = [open_split(folder, name) for name in names]
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -92,9 +97,11 @@ def load_schemas(folder: Path) -> dict[str, Schema]:
 
 
 def document_problems(split: Split, documents: Iterable[Document], schemas: Mapping[str, Schema]) -> list[str]:
-    """What is wrong with documents: an unknown schema, an annotation that does not fit, an image that is damaged."""
+    """What is wrong with documents: none of annotation, schema or image, or one that does not fit or is damaged."""
     problems = []
     for document in documents:
+        if not document.annotated:
+            problems.append(f"document '{document.id}' is not annotated; annotate it, or move it to the split 'pool'")
         schema = schemas.get(document.schema)
         if schema is None:
             problems.append(f"document '{document.id}': unknown schema '{document.schema}'; known: {sorted(schemas)}")

@@ -1,71 +1,63 @@
 """Datasets on disk: a folder of Parquet files, one a split, whose images are read only when asked for.
 
-Columns of a split file (format version 1):
+What stands in a row, and the format's version, says `document.py`.
 
-| column | type | meaning |
-|---|---|---|
-| id | string | unique in the dataset |
-| document_type, schema, language | string | what it is, the schema that its annotation follows, ISO 639-1 |
-| page_images | list<binary> | encoded images as they came, one a page |
-| page_sha256, page_widths, page_heights | lists | of those images; sizes in pixels |
-| annotation | string | JSON object, key -> value |
-| provenance, license | string | where it came from, under which terms |
-| synthetic | bool | drawn by a program |
+A row group has up to 32 documents and about 32 MiB of images: what reading one image costs, and what writing holds in
+memory. A dataset may lie in object storage (see `location.py`). There a finished file gets its name by a copy, which S3
+does for files up to 5 GB: keep the pages of larger splits as files.
 """
 
 import hashlib
 import io
-import json
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from pyarrow import fs
 
-FORMAT_VERSION = "1"
-_ROW_GROUP = 32  # documents; one group is what reading one image costs
-_STRINGS = ("id", "document_type", "schema", "language", "annotation", "provenance", "license")
-_ARROW_SCHEMA = pa.schema(
-    [pa.field(name, pa.string()) for name in _STRINGS]
-    + [
-        pa.field("synthetic", pa.bool_()),
-        pa.field("page_sha256", pa.list_(pa.string())),
-        pa.field("page_widths", pa.list_(pa.int32())),
-        pa.field("page_heights", pa.list_(pa.int32())),
-        pa.field("page_images", pa.list_(pa.binary())),
-    ],
-    metadata={"medvie_format_version": FORMAT_VERSION},
-)
+from medvie_rl.data.document import ARROW_SCHEMA, REPEATED, columns_to_read, from_row, to_row
+from medvie_rl.data.document import Document as Document
+from medvie_rl.data.location import Location
+
 SPLITS = ("train", "validation", "test")
+POOL = "pool"  # the split of documents without annotation, candidates to annotate
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """An annotated document without its image bytes, which `Split.images` reads."""
-
-    id: str
-    document_type: str
-    schema: str
-    annotation: dict[str, Any]
-    image_keys: tuple[str, ...]  # sha256 of each page's encoded image
-    image_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) in pixels, one a page
-    language: str = "en"
-    provenance: str = ""
-    license: str = ""
-    synthetic: bool = False
+_GROUP_DOCUMENTS = 32
+_GROUP_BYTES = 32 * 2**20
+_READ_DOCUMENTS = 1024  # rows that are Python objects besides the documents while a split is opened
+_SPLIT_NAME = re.compile(r"\w[\w.-]*")
+# Encoded images do not get smaller: compressing or counting them would cost time only.
+_COMPRESSION = {name: "zstd" for name in ARROW_SCHEMA.names if not name.startswith("page_")} | {
+    f"{name}.list.element": "none" if name == "page_images" else "zstd"
+    for name in ARROW_SCHEMA.names
+    if name.startswith("page_")
+}
 
 
 @dataclass(slots=True)
 class Split:
     """The documents of one split file; images are read by row group, the last group is kept."""
 
-    path: Path
+    path: str  # or the URI, for messages
     documents: list[Document]
-    _rows: dict[str, int] = field(default_factory=dict)
-    _group: tuple[int, list[list[bytes]]] = (-1, [])
+    _location: Location
+    _metadata: pq.FileMetaData
+    _rows: dict[str, int] = field(init=False)
+    _starts: list[int] = field(init=False)  # the first row of every row group
+    _group: tuple[int, Any] = (-1, None)  # its index and its page_images
+
+    def __post_init__(self) -> None:
+        self._rows = {document.id: row for row, document in enumerate(self.documents)}
+        sizes = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
+        self._starts = list(accumulate(sizes, initial=0))[:-1]
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -77,54 +69,102 @@ class Split:
         return document_id in self._rows
 
     def images(self, document: Document) -> dict[str, bytes]:
-        """The encoded images of a document's pages by their sha256; a damaged file raises ValueError."""
-        group, offset = divmod(self._rows[document.id], _ROW_GROUP)
-        if group != self._group[0]:
-            table = pq.ParquetFile(self.path).read_row_group(group, columns=["page_images"])
-            self._group = (group, table.column("page_images").to_pylist())
-        images = dict(zip(document.image_keys, self._group[1][offset], strict=True))
-        for key, content in images.items():
+        """The encoded images of a document's pages by their sha256.
+
+        Raises ValueError if the file is damaged, or if a page that is a file of its own is missing or another image.
+        """
+        row = self._rows[document.id]
+        return dict(zip(document.image_keys, self._pages(self.documents[row], row), strict=True))
+
+    def stream(self) -> Iterator[tuple[Document, list[bytes]]]:
+        """All documents with their encoded images, page by page; one row group at a time is in memory."""
+        for row, document in enumerate(self.documents):
+            yield document, self._pages(document, row)
+
+    def _pages(self, document: Document, row: int) -> list[bytes]:
+        where = f"{self.path}: document '{document.id}'"
+        if document.image_paths:
+            contents = [_read_page(self._location, path, where) for path in document.image_paths]
+        else:
+            contents = self._stored(row)
+        if len(contents) != len(document.image_keys):
+            raise ValueError(f"{where} has {len(document.image_keys)} pages, got {len(contents)} images")
+        for index, (key, content) in enumerate(zip(document.image_keys, contents, strict=True)):
             if hashlib.sha256(content).hexdigest() != key:
-                raise ValueError(f"{self.path}: image of document '{document.id}' does not match its sha256")
+                name = f" ({document.image_paths[index]})" if document.image_paths else ""
+                raise ValueError(f"{where}: image of page {index + 1}{name} does not match its sha256")
+        return contents
+
+    def _stored(self, row: int) -> list[bytes]:
+        group = bisect_right(self._starts, row) - 1
+        if group != self._group[0]:
+            self._group = (-1, None)  # before the next one is read: two at a time would be twice the memory
+            try:
+                with _open_parquet(self._location, Path(self.path).name, self._metadata) as file:
+                    self._group = (group, file.read_row_group(group, columns=["page_images"]).column("page_images"))
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f"{self.path}: row group {group} is not readable ({error})") from error
+        images: list[bytes] = self._group[1][row - self._starts[group]].as_py()
         return images
 
 
-def open_split(folder: Path, split: str) -> Split:
+def open_split(folder: Path | str, split: str, *, filesystem: fs.FileSystem | None = None) -> Split:
     """Open one split of a dataset without reading its images.
 
-    Raises ValueError naming the file if it is missing, not a dataset of ours, or of another format version.
+    `folder` may be a URI that pyarrow understands, or a path on `filesystem`. Raises ValueError naming the file if it
+    is missing, not a dataset of ours, or of a format version that is not known.
     """
-    path = folder / f"{split}.parquet"
-    if not path.is_file():
-        have = sorted(file.stem for file in folder.glob("*.parquet")) if folder.is_dir() else []
+    location = Location.of(folder, filesystem)
+    name, path = _file_name(split), f"{location.shown}/{split}.parquet"
+    if not location.has(name):
+        have = list(list_splits(folder, filesystem=filesystem))
         found = f"it has {have}" if have else "there is no dataset"
         raise ValueError(f"{path}: no such split; {found}. Make one with `medvie data import` or `medvie data synth`")
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        with _open_parquet(location, name) as file:
+            columns = columns_to_read(path, file.schema_arrow)
+            batches = file.iter_batches(_READ_DOCUMENTS, columns=columns)
+            documents = [from_row(path, row) for batch in batches for row in batch.to_pylist()]
+            metadata = file.metadata
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable Parquet file ({error})") from error
-    version = (file.schema_arrow.metadata or {}).get(b"medvie_format_version", b"none").decode()
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{path}: expected dataset format version {FORMAT_VERSION}, got {version}")
-    columns = [name for name in _ARROW_SCHEMA.names if name != "page_images"]
-    rows = file.read(columns=columns).to_pylist()
-    documents = [_document(path, row) for row in rows]
-    return Split(path, documents, {document.id: index for index, document in enumerate(documents)})
+    return Split(path, documents, location, metadata)
 
 
-def write_split(folder: Path, split: str, documents: Iterable[tuple[Document, Sequence[bytes]]]) -> Path:
-    """Write documents with their encoded page images as one split; ids must be unique. Returns the file's path."""
-    rows, seen = [], set()
-    for document, images in documents:
-        if document.id in seen:
-            raise ValueError(f"document id '{document.id}' occurs twice in split '{split}'; ids must be unique")
-        seen.add(document.id)
-        rows.append(_row(document, images))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{split}.parquet"
-    table = pa.Table.from_pylist(rows, schema=_ARROW_SCHEMA)
-    pq.write_table(table, path, row_group_size=_ROW_GROUP, compression="zstd")
-    return path
+def list_splits(folder: Path | str, *, filesystem: fs.FileSystem | None = None) -> tuple[str, ...]:
+    """The names of a dataset's splits, the usual ones first; none where there is no dataset."""
+    names = Location.of(folder, filesystem).file_names()
+    found = [name.removesuffix(".parquet") for name in names if name.endswith(".parquet") and name[0] != "."]
+    usual = [name for name in (*SPLITS, POOL) if name in found]
+    return (*usual, *(name for name in found if name not in usual))
+
+
+def write_split(
+    folder: Path | str,
+    split: str,
+    documents: Iterable[tuple[Document, Sequence[bytes]]],
+    *,
+    filesystem: fs.FileSystem | None = None,
+) -> Path | str:
+    """Write documents with their encoded page images as one split; returns the file's path, or its URI.
+
+    The images are stored in the file. Where there are none, and the document has `image_paths`, its pages stay files
+    of the dataset's folder. Row group by row group: `documents` may be larger than memory. The file appears whole or
+    not at all. Raises ValueError naming the document: an id given twice, images that are not one a page, a path that
+    leads out of the folder, an annotation that JSON cannot hold.
+    """
+    location = Location.of(folder, filesystem)
+    name = _file_name(split)
+    aside = f".{name}.partial"
+    location.filesystem.create_dir(location.folder, recursive=True)
+    try:
+        with location.filesystem.open_output_stream(location.path(aside)) as sink:
+            _write_groups(sink, split, documents)
+        location.replace(aside, name)
+    except BaseException:  # also where the user stops it: a part of a split must not lie about
+        location.remove(aside)
+        raise
+    return folder / name if isinstance(folder, Path) else f"{location.shown}/{name}"
 
 
 def describe_image(content: bytes) -> tuple[str, tuple[int, int]]:
@@ -137,31 +177,40 @@ def describe_image(content: bytes) -> tuple[str, tuple[int, int]]:
         raise ValueError(f"not a readable image ({error})") from error
 
 
-def _row(document: Document, images: Sequence[bytes]) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(document, name) for name in _STRINGS if name != "annotation"}
-    row["annotation"] = json.dumps(document.annotation, ensure_ascii=False, allow_nan=False)
-    row["synthetic"] = document.synthetic
-    row["page_sha256"] = list(document.image_keys)
-    row["page_widths"] = [width for width, _ in document.image_sizes]
-    row["page_heights"] = [height for _, height in document.image_sizes]
-    row["page_images"] = list(images)
-    return row
+def _write_groups(sink: Any, split: str, documents: Iterable[tuple[Document, Sequence[bytes]]]) -> None:
+    seen: set[str] = set()
+    rows: list[dict[str, Any]] = []
+    num_bytes = 0
+    options = {"compression": _COMPRESSION, "use_dictionary": list(REPEATED), "write_statistics": False}
+    with pq.ParquetWriter(sink, ARROW_SCHEMA, **options) as writer:
+        for document, images in documents:
+            if document.id in seen:
+                raise ValueError(f"document id '{document.id}' occurs twice in split '{split}'; ids must be unique")
+            seen.add(document.id)
+            rows.append(to_row(document, images, split))
+            num_bytes += sum(map(len, images))
+            if len(rows) == _GROUP_DOCUMENTS or num_bytes >= _GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(rows, schema=ARROW_SCHEMA))
+                rows, num_bytes = [], 0
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema=ARROW_SCHEMA))
 
 
-def _document(path: Path, row: dict[str, Any]) -> Document:
+def _read_page(location: Location, path: str, where: str) -> bytes:
     try:
-        annotation = json.loads(row["annotation"])
+        return location.read_below(path)
     except ValueError as error:
-        raise ValueError(f"{path}: annotation of document '{row['id']}' is not JSON ({error})") from error
-    return Document(
-        id=row["id"],
-        document_type=row["document_type"],
-        schema=row["schema"],
-        annotation=annotation,
-        image_keys=tuple(row["page_sha256"]),
-        image_sizes=tuple(zip(row["page_widths"], row["page_heights"], strict=True)),
-        language=row["language"],
-        provenance=row["provenance"],
-        license=row["license"],
-        synthetic=row["synthetic"],
-    )
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _file_name(split: str) -> str:
+    if not _SPLIT_NAME.fullmatch(split):
+        raise ValueError(f"split {split!r}: expected a name of letters, digits, '_', '-' and '.', such as train")
+    return f"{split}.parquet"
+
+
+@contextmanager
+def _open_parquet(location: Location, name: str, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+    is_remote = not isinstance(location.filesystem, fs.LocalFileSystem)
+    with location.filesystem.open_input_file(location.path(name)) as source:
+        yield pq.ParquetFile(source, metadata=metadata, pre_buffer=is_remote)

@@ -127,7 +127,7 @@ def _missing(value: Any, where: str, expected: Mapping[str, _Types]) -> Iterator
 def _documents(config: Config, split: str, limit: int = 0) -> tuple[dict[str, Document], str]:
     """The documents of a split by id, or why there are none."""
     try:
-        documents = open_split(Path(config.data.path), split).documents
+        documents = open_split(config.data.path, split).documents
     except ValueError as error:
         return {}, str(error)
     return {document.id: document for document in documents[: limit or None]}, ""

@@ -90,6 +90,30 @@ def test_more_pages_than_a_prompt_may_have(dataset: Path, tmp_path: Path) -> Non
         load_run_data(config_for(dataset, tmp_path))
 
 
+def test_a_document_that_nobody_annotated_is_refused(dataset: Path, tmp_path: Path) -> None:
+    change_first(dataset, "train", annotation={}, annotated=False)
+    with pytest.raises(ConfigError, match=r"'train-9-00000' is not annotated; annotate it, or move it to .* 'pool'"):
+        load_run_data(config_for(dataset, tmp_path))
+
+
+def test_weights_of_unknown_keys_are_refused_before_anything_starts(dataset: Path, tmp_path: Path) -> None:
+    known = config_for(dataset, tmp_path, "queries.key_weights={visit_slip.patient: 2.5}")
+    assert known.queries.key_weights == {"visit_slip.patient": 2.5}
+    assert len(load_run_data(known).train) == 6
+    with pytest.raises(ConfigError, match=r"'visit_slip.patients' is no key of a schema; .* mean 'visit_slip.patient'"):
+        load_run_data(config_for(dataset, tmp_path, "queries.key_weights={visit_slip.patients: 2.5}"))
+    with pytest.raises(ConfigError, match=r"queries\.key_weights: expected a weight above 0"):
+        config_for(dataset, tmp_path, "queries.key_weights={visit_slip.patient: 0}")
+    with pytest.raises(ConfigError, match=r"for 'visit_slip', got .*; as an override it is queries"):
+        config_for(dataset, tmp_path, "queries.key_weights.visit_slip.patient=2")
+
+
+def test_a_dataset_may_be_named_by_a_uri(dataset: Path, tmp_path: Path) -> None:
+    data = load_run_data(config_for(dataset, tmp_path, f"data.path={dataset.as_uri()}"))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [6, 4, 4]
+    assert data.splits[0].path == f"{dataset.as_uri()}/train.parquet"
+
+
 def test_the_shipped_schemas_load() -> None:
     assert {"prescription_slip", "laboratory_slip", "visit_slip", "vaccination_slip", "prescription_vi"} <= set(
         load_schemas(Path("conf/schemas"))

@@ -247,6 +247,19 @@ def test_a_field_spec_defaults_to_one_plain_value() -> None:
     assert spec.leaf_specs() == (spec,)
 
 
+def test_paraphrases_are_texts(tmp_path: Path) -> None:
+    worded = LAB.replace("description: full name,", "description: full name, paraphrases: [name, whose it is],")
+    assert _load(tmp_path, worded).field("patient").paraphrases == ("name", "whose it is")
+    assert _load(tmp_path, LAB).field("patient").paraphrases == ()
+    for wrong, message in (
+        ("name", r"\(key 'patient'\): 'paraphrases' must be a list, got 'name'"),
+        ("[name, 7]", "key 'patient': each of 'paraphrases' must be a text that is not blank, got 7"),
+        ("['']", "key 'patient': each of 'paraphrases' must be a text that is not blank, got ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _load(tmp_path, LAB.replace("description: full name,", f"description: full name, paraphrases: {wrong},"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,0 +1,278 @@
+"""`medvie data`: documents come in, are checked, shown, chosen and drawn. Heavy imports happen inside the commands."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medvie_rl.environment import set_environment
+from medvie_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from rewards.schema import Schema
+
+
+def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `medvie data` with its commands to the parser's."""
+    data = commands.add_parser("data", help="bring documents in, or draw synthetic ones")
+    kinds = data.add_subparsers(required=True, metavar="COMMAND")
+    importing = kinds.add_parser("import", help="documents of any kind become a dataset: images, PDFs, annotations")
+    importing.add_argument("source", type=Path, help="a folder, or the annotation file in it")
+    importing.add_argument(
+        "--format", default="auto", choices=("auto", "jsonl", "label-studio", "donut", "funsd", "csv", "files")
+    )
+    importing.add_argument("--schema", type=Path, required=True, help="a schema file, or a folder of them")
+    importing.add_argument("--map", type=Path, metavar="FILE", help="YAML: name in the source -> key of the schema")
+    importing.add_argument("--out", type=Path, required=True, help="dataset folder to make")
+    importing.add_argument(
+        "--shares", default="0.6,0.2,0.2", help="train,validation,test where documents name no split"
+    )
+    importing.add_argument("--seed", type=int, default=0)
+    importing.add_argument("--dpi", type=int, default=150, help="resolution at which PDF pages are drawn")
+    importing.add_argument("--max-pages", type=int, default=50, help="files with more are rejected")
+    importing.set_defaults(command=_import)
+    exporting = kinds.add_parser("export", help="a dataset becomes JSON Lines and images, or tasks for Label Studio")
+    exporting.add_argument("dataset", help="dataset folder or URI")
+    exporting.add_argument("--format", default="jsonl", choices=("jsonl", "label-studio"))
+    exporting.add_argument("--out", type=Path, required=True, help="folder to make")
+    exporting.add_argument("--split", action="append", default=[], help="only this split (pool: what nobody annotated)")
+    exporting.add_argument("--schema", type=Path, help="label-studio: the schema to annotate by")
+    exporting.add_argument("--predictions", type=Path, metavar="JSONL", help="label-studio: of `medvie extract`")
+    exporting.set_defaults(command=_export)
+    _add_check_and_show(kinds)
+    _add_select(kinds)
+    _add_synth(kinds)
+
+
+def _add_check_and_show(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = kinds.add_parser(
+        "check",
+        help="what would spoil training or scores: misfits, leakage, bad pages, long prompts",
+        description="Exit codes: 0 no errors found (warnings and notes do not count), 2 the dataset or an option "
+        "cannot be read, 3 done, but there are errors to mend.",
+    )
+    check.add_argument("folder", metavar="DIR", help="dataset folder or URI")
+    check.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
+    check.add_argument(
+        "--policy", type=Path, metavar="POLICY_DIR", help="also count the tokens of this policy's prompts"
+    )
+    check.add_argument("--prompt", type=Path, metavar="FILE", help="prompt template (default: the policy's own)")
+    check.add_argument(
+        "--max-tokens", type=int, metavar="N",
+        help="longest prompt: max_model_len minus max_response_tokens (default: the policy's own)",
+    )  # fmt: skip
+    check.add_argument("--json", type=Path, metavar="FILE", help="write all findings and counts here")
+    check.set_defaults(command=_check)
+    show = kinds.add_parser(
+        "show",
+        help="annotations beside their pages, at the terminal or as an HTML contact sheet",
+        description="Exit codes: 0 done, 2 wrong dataset, id or option, 3 shown, but pages or schemas of some are "
+        "missing.",
+    )
+    show.add_argument("folder", metavar="DIR", help="dataset folder or URI")
+    show.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
+    show.add_argument(
+        "--id", nargs="+", action="extend", default=[], metavar="ID", help="these documents (default: a sample)"
+    )
+    show.add_argument("--split", help="only of this split")
+    show.add_argument("--num", type=int, default=5, help="documents of the sample (default: 5)")
+    show.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
+    show.add_argument("--html", type=Path, metavar="FILE", help="write a contact sheet, one file with all images, here")
+    show.add_argument("--out", type=Path, metavar="FOLDER", help="previews go here (default: a temporary folder)")
+    show.set_defaults(command=_show)
+
+
+def _add_select(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    select = kinds.add_parser("select", help="choose a diverse subset of documents to annotate or to train on")
+    select.add_argument("dataset", metavar="DIR", help="dataset folder or URI")
+    select.add_argument("--num", type=int, default=100, help="how many to choose (default: 100)")
+    select.add_argument("--split", default="pool", help="which documents to choose from, e.g. train (default: pool)")
+    select.add_argument("--features", choices=("full", "light"), default="full", help="light: without reading the text")
+    select.add_argument(
+        "--stratify", action=argparse.BooleanOptionalAction, default=True, help="give every document type its share"
+    )
+    select.add_argument("--seed", type=int, default=0, help="draws the first document (default: 0)")
+    select.add_argument(
+        "--ocr-cache", default="", metavar="DIR", help="where recognised text is kept (default: DIR/ocr)"
+    )
+    select.add_argument(
+        "--json", type=Path, default=Path("selection.json"), metavar="FILE", help="the choice and its reasons"
+    )
+    select.add_argument("--out", type=Path, metavar="DIR", help="also write a dataset with only the chosen documents")
+    select.add_argument("--plot", type=Path, metavar="PNG", help="also draw the coverage curve")
+    select.set_defaults(command=_select)
+
+
+def _add_synth(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    synth = kinds.add_parser("synth", help="draw synthetic medical documents, or small slips, with exact annotations")
+    synth.add_argument("--out", type=Path, required=True, help="dataset folder to make")
+    synth.add_argument("--kind", default="slips", help="slips, all, or kinds of documents separated by commas")
+    synth.add_argument("--num", default="100,80,300", help="how many for train,validation,test")
+    synth.add_argument("--seed", type=int, default=0)
+    synth.add_argument("--language", default="en", help="ISO 639-1 codes separated by commas; slips are in English")
+    synth.add_argument("--noise", default="mixed", choices=("mixed", "clean", "scan", "fax", "photo"))
+    synth.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    synth.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
+    synth.add_argument("--preview", type=Path, help="also draw a contact sheet of the first documents here (PNG)")
+    synth.set_defaults(command=_synth)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from medvie_rl.data.importing import import_documents
+
+    report = import_documents(
+        options.source,
+        format=options.format,
+        schemas=_schemas(options.schema),
+        out=options.out,
+        mapping=options.map,
+        shares=_numbers("--shares", options.shares),
+        seed=options.seed,
+        dpi=options.dpi,
+        max_pages=options.max_pages,
+    )
+    print(f"read as {report.format}")
+    for name, num in report.imported.items():
+        print(f"{name:<12}{num} documents")
+    for key, num in sorted(report.ignored_keys.items()):
+        print(f"not in the schema, left out: {key} ({num} documents)")
+    for text, num in report.notes.items():
+        print(f"note: {text} ({num})")
+    for line in report.rejected:
+        print(f"rejected: {line}", file=sys.stderr)
+    print(f"dataset: {options.out}")
+    return 3 if report.rejected else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from medvie_rl.data.exporting import export_jsonl, export_label_studio
+
+    of_label_studio = options.format == "label-studio"
+    if of_label_studio != bool(options.schema) or (options.predictions and not of_label_studio):
+        raise UserError("--format label-studio needs --schema; --schema and --predictions go with it only")
+    if of_label_studio:
+        report = export_label_studio(
+            options.dataset,
+            options.out,
+            schema=read_schema(options.schema),
+            predictions=options.predictions,
+            splits=options.split,
+        )
+        print(f"{report.num_predictions} tasks have a pre-annotation")
+    else:
+        report = export_jsonl(options.dataset, options.out, splits=options.split)
+    for name, num in report.exported.items():
+        print(f"{name:<12}{num} documents")
+    for name, num in report.left_out.items():
+        print(f"left out, they follow schema {name}: {num} documents")
+    for line in report.rejected:
+        print(f"rejected: {line}", file=sys.stderr)
+    print(f"written to {options.out}")
+    return 3 if report.rejected else 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    set_environment(allow_downloads=False)
+    from medvie_rl.data.check import check_command
+
+    return check_command(
+        options.folder,
+        schemas=options.schemas,
+        policy=options.policy,
+        prompt=options.prompt,
+        max_tokens=options.max_tokens,
+        json_path=options.json,
+    )
+
+
+def _show(options: argparse.Namespace) -> int:
+    from medvie_rl.data.show import show_command
+
+    return show_command(
+        options.folder,
+        schemas=options.schemas,
+        ids=options.id,
+        split=options.split,
+        num=options.num,
+        seed=options.seed,
+        html=options.html,
+        out=options.out,
+    )
+
+
+def _select(options: argparse.Namespace) -> int:
+    from medvie_rl.data.select_command import select_from_dataset
+
+    return select_from_dataset(
+        options.dataset,
+        num=options.num,
+        split=options.split,
+        seed=options.seed,
+        light=options.features == "light",
+        stratify=options.stratify,
+        ocr_cache=options.ocr_cache,
+        json_path=options.json,
+        out=options.out,
+        plot=options.plot,
+    )
+
+
+def _synth(options: argparse.Namespace) -> int:
+    nums = {name: int(num) for name, num in _numbers("--num", options.num).items()}
+    if options.kind == "slips":
+        from medvie_rl.data.slips import write_slips
+
+        if (options.language, options.noise) != ("en", "mixed"):
+            raise UserError("--language and --noise are for documents; slips are in English and clean")
+        write_slips(options.out, nums, seed=options.seed, preview=options.preview)
+    else:
+        from medvie_rl.data.synth.generate import write_documents
+        from medvie_rl.data.synth.kinds import KINDS
+
+        kinds = list(KINDS) if options.kind == "all" else [name.strip() for name in options.kind.split(",")]
+        write_documents(
+            options.out,
+            kinds,
+            nums,
+            seed=options.seed,
+            languages=[name.strip() for name in options.language.split(",")],
+            noise=options.noise,
+            processes=options.processes,
+            preview=options.preview,
+            schemas=options.schemas,
+        )
+    print(f"dataset: {options.out} ({', '.join(f'{name} {num}' for name, num in nums.items())})")
+    return 0
+
+
+def read_schema(path: Path) -> "Schema":
+    """The schema in a file; raises UserError for one that cannot be used."""
+    from rewards.schema import load_schema
+
+    try:
+        return load_schema(path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _schemas(path: Path) -> "Schema | dict[str, Schema]":
+    from medvie_rl.data.load import load_schemas
+
+    if not path.is_dir():
+        return read_schema(path)
+    try:
+        return load_schemas(path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _numbers(option: str, text: str) -> dict[str, float]:
+    names = ("train", "validation", "test")
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != len(names) or min(values) < 0 or sum(values) <= 0:
+        raise UserError(f"{option}: expected three numbers for train,validation,test, e.g. 0.6,0.2,0.2, got {text!r}")
+    return dict(zip(names, values, strict=True))
