@@ -49,6 +49,7 @@ article { background: var(--card); border: 1px solid var(--line); border-radius:
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; }
+table.rows th, table.rows td { overflow-wrap: break-word; font-size: 13px; padding-right: 8px; }
 .keys > tbody > tr > th { width: 34%; font-weight: 600; }
 .keys small { display: block; font-weight: 400; color: var(--faint); }
 .rows th { font-size: 13px; color: var(--faint); font-weight: 600; }
