@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from learner.errors import CheckpointError
-from medvie_rl.data.commands import add_data_commands, read_schema
+from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 
@@ -215,6 +215,7 @@ def _score(options: argparse.Namespace) -> int:
 def _edits(options: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from medvie_rl.data.load import read_schema
     from medvie_rl.edits import edit_costs, markdown_of, table_of
 
     costs = edit_costs(read_schema(options.schema))

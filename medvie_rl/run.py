@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from medvie_rl.config import Config, load_config, to_yaml
 from medvie_rl.errors import ConfigError
+from medvie_rl.files import write_atomically
 from medvie_rl.policy_card import PolicyCard, read_policy_card
 
 _RAY_PACKAGES = "working_dir_files"  # where Ray unpacks the working directory of a job
@@ -64,7 +65,7 @@ class Run:
                 folder = base.with_name(f"{base.name}-{attempt}")
         for name in ("rollouts", "evaluations", "checkpoints"):
             (folder / name).mkdir()
-        _write_atomically(folder / "config.yaml", to_yaml(config))
+        write_atomically(folder / "config.yaml", to_yaml(config))
         return cls(folder, config)
 
     @classmethod
@@ -97,7 +98,7 @@ class Run:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json` and close W&B with the same numbers."""
-        _write_atomically(self.folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_atomically(self.folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
         if self._wandb is not None:
             for name in ("before", "after"):
                 for metric, value in summary[name].items():
@@ -116,11 +117,11 @@ class Run:
     def record_rollouts(self, step: int, records: Iterable[Mapping[str, Any]]) -> None:
         """Every response of a step, one JSON object a line."""
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
-        _write_atomically(self.folder / "rollouts" / f"step-{step:06d}.jsonl", "\n".join(lines) + "\n")
+        write_atomically(self.folder / "rollouts" / f"step-{step:06d}.jsonl", "\n".join(lines) + "\n")
 
     def record_evaluation(self, name: str, evaluation: Mapping[str, Any]) -> None:
         """The answers and scores of an evaluation."""
-        _write_atomically(self.folder / "evaluations" / f"{name}.json", json.dumps(evaluation, ensure_ascii=False))
+        write_atomically(self.folder / "evaluations" / f"{name}.json", json.dumps(evaluation, ensure_ascii=False))
 
     def evaluation(self, name: str) -> dict[str, Any] | None:
         """A recorded evaluation, or None."""
@@ -144,7 +145,7 @@ class Run:
         _remove(aside)
         aside.mkdir(parents=True)
         write(aside)
-        _write_atomically(aside / "state.json", json.dumps(asdict(state)))
+        write_atomically(aside / "state.json", json.dumps(asdict(state)))
         _remove(final)
         os.rename(aside, final)
         for old in self._checkpoints()[: -self.config.checkpoint.keep]:
@@ -188,7 +189,7 @@ class Run:
     def _forget_after(self, step: int) -> None:
         kept = [line for line in self.metrics() if line["step"] <= step] if self._checkpoints() else []
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        _write_atomically(self.folder / "metrics.jsonl", text)
+        write_atomically(self.folder / "metrics.jsonl", text)
         for path in (self.folder / "rollouts").glob("step-*.jsonl"):
             if int(path.stem.split("-")[1]) > step:
                 path.unlink()
@@ -247,15 +248,6 @@ def _lock(folder: Path) -> IO[bytes]:
     except BlockingIOError as error:
         raise ConfigError(f"{folder}: another process works on this run; wait until it has ended") from error
     return file
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def _remove(path: Path) -> None:

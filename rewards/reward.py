@@ -22,18 +22,15 @@ What the corner cases mean, so that none of them can be gained from:
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from rewards.config import RewardConfig
 from rewards.matching import match_document
 from rewards.parsing import parse_response
 from rewards.schema import Schema
-from rewards.types import AnswerStatus, Leaf, LeafCounts, LeafOutcome, Score
+from rewards.types import AnswerStatus, Leaf, LeafCounts, Score
 
 __all__ = ["RewardConfig", "is_exact", "score_response"]
-
-_NO_LEAVES = dict.fromkeys((item.name for item in fields(LeafCounts)), 0)
 
 
 def score_response(
@@ -58,7 +55,7 @@ def score_response(
     parsed = parse_response(response, reasoning=reasoning, truncated=truncated, limits=config.parse_limits())
     is_valid = parsed.answer is not None
     leaves = match_document(schema, asked, truth, parsed.answer if parsed.answer is not None else {})
-    counts, earned, predicted, true = _tally(leaves)
+    counts, (earned, predicted, true) = LeafCounts.of(leaves), _weights(leaves)
     precision, recall = _rates(counts.correct, counts.predicted, counts.true, is_valid)
     weighted_precision, weighted_recall = _rates(earned, predicted, true, is_valid)
     components = _content(weighted_precision, weighted_recall, config)
@@ -91,21 +88,14 @@ def is_exact(score: Score) -> bool:
     return score.status is AnswerStatus.OK and counts.correct == counts.predicted == counts.true
 
 
-def _tally(leaves: Iterable[Leaf]) -> tuple[LeafCounts, float, float, float]:
-    """Counts, the weight earned, and the weights of the predicted and of the true leaves, in one pass."""
-    counts = _NO_LEAVES.copy()
+def _weights(leaves: Iterable[Leaf]) -> tuple[float, float, float]:
+    """The weight that is earned, and the weights of the predicted and of the true leaves."""
     earned = predicted = true = 0.0
     for leaf in leaves:
-        has_answer, has_truth = leaf.answered is not None, leaf.true is not None
-        if leaf.outcome is LeafOutcome.MISASSOCIATED:
-            counts["misassociated"] += has_answer
-            counts["misassociated_true"] += has_truth
-        else:
-            counts[leaf.outcome] += 1
         earned += leaf.weight * leaf.credit
-        predicted += leaf.weight * has_answer
-        true += leaf.weight * has_truth
-    return LeafCounts(**counts), earned, predicted, true
+        predicted += leaf.weight * (leaf.answered is not None)
+        true += leaf.weight * (leaf.true is not None)
+    return earned, predicted, true
 
 
 def _rates(earned: float, predicted: float, true: float, is_valid: bool) -> tuple[float, float]:

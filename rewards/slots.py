@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from rewards.compare import canonical_value, is_correct, same_meaning, text_credit
+from rewards.compare import canonical_value, same_meaning, text_credit
 from rewards.schema import FieldSpec
 from rewards.types import Leaf, LeafOutcome
 from rewards.values import Scalar, is_left_out, is_scalar, leaf_values
@@ -75,11 +75,9 @@ def _match_scalar(slot: Slot, value: Any, true: Any) -> list[Leaf]:
 def _compare(slot: Slot, answered: Scalar, true: Scalar, is_plain: bool) -> tuple[LeafOutcome, float]:
     """The outcome of a pair and the part of its weight that it earns."""
     if slot.in_shape and is_plain:
-        if is_correct(slot.spec, answered, true):
-            return LeafOutcome.CORRECT, 1.0
-        credit = text_credit(slot.spec, answered, true) if slot.spec.kind == "free_text" else 0.0
+        credit = text_credit(slot.spec, answered, true)
         if credit:
-            return LeafOutcome.CLOSE, credit
+            return (LeafOutcome.CORRECT if credit == 1.0 else LeafOutcome.CLOSE), credit
     return (LeafOutcome.CONVENTION if same_meaning(slot.spec, answered, true) else LeafOutcome.MISREAD), 0.0
 
 

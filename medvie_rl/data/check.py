@@ -126,10 +126,7 @@ def check_command(
     from medvie_rl.data.check_report import print_report, show_progress
 
     limit = prompt_limit(policy, prompt, max_tokens)
-    try:
-        known = load_schemas(schemas)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    known = load_schemas(schemas)
     with show_progress(Console(stderr=True)) as progress:
         report = check_dataset(folder, known, limit=limit, progress=progress)
     print_report(report, Console(highlight=False))

@@ -1,6 +1,5 @@
 """The annotations of a dataset: do they fit their schema, which keys are used how often, what is missing."""
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from medvie_rl.data.check_findings import Finding, finding
 from medvie_rl.data.store import POOL, Document
+from medvie_rl.errors import did_you_mean
 from rewards.schema import FieldSpec, Schema
 from rewards.values import fold_text, is_left_out
 
@@ -47,8 +47,7 @@ class AnnotationCheck:
             self._report("duplicate_id", split, document, f"split '{other}' has a document of this id; rename one")
         schema = self.schemas.get(document.schema)
         if schema is None:
-            close = difflib.get_close_matches(document.schema, self.schemas, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = did_you_mean(document.schema, self.schemas)
             message = f"no schema '{document.schema}' among the {len(self.schemas)} of the folder of schemas{hint}"
             self._report("unknown_schema", split, document, message)
             return

@@ -147,6 +147,7 @@ def _import(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from medvie_rl.data.exporting import export_jsonl, export_label_studio
+    from medvie_rl.data.load import read_schema
 
     of_label_studio = options.format == "label-studio"
     if of_label_studio != bool(options.schema) or (options.predictions and not of_label_studio):
@@ -246,25 +247,10 @@ def _synth(options: argparse.Namespace) -> int:
     return 0
 
 
-def read_schema(path: Path) -> "Schema":
-    """The schema in a file; raises UserError for one that cannot be used."""
-    from rewards.schema import load_schema
-
-    try:
-        return load_schema(path)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
 def _schemas(path: Path) -> "Schema | dict[str, Schema]":
-    from medvie_rl.data.load import load_schemas
+    from medvie_rl.data.load import load_schemas, read_schema
 
-    if not path.is_dir():
-        return read_schema(path)
-    try:
-        return load_schemas(path)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return load_schemas(path) if path.is_dir() else read_schema(path)
 
 
 def _numbers(option: str, text: str) -> dict[str, float]:

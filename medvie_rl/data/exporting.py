@@ -21,6 +21,7 @@ from medvie_rl.data.importing.texts import parse_object, read_lines
 from medvie_rl.data.pages import sniff
 from medvie_rl.data.store import SPLITS, Document, list_splits, open_split
 from medvie_rl.errors import UserError
+from medvie_rl.files import check_new_folder
 from rewards.schema import FieldSpec, Schema
 from rewards.values import fold_text, is_left_out, is_scalar
 
@@ -278,8 +279,7 @@ def _file_stem(document_id: str) -> str:
 
 
 def _new_folder(out: Path) -> _Images:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: this folder is not empty; name a new one")
+    check_new_folder(out)
     images = out / "images"
     try:
         images.mkdir(parents=True)

@@ -9,7 +9,7 @@ from medvie_rl.data.ocr_prompt import check_takes_ocr
 from medvie_rl.data.prompts import PromptTemplate, load_prompt_template
 from medvie_rl.data.sampling import check_key_weights
 from medvie_rl.data.store import Document, Split, describe_image, open_split
-from medvie_rl.errors import ConfigError
+from medvie_rl.errors import ConfigError, UserError
 from rewards.schema import Schema, load_schema
 
 _MAX_SHOWN = 10
@@ -83,15 +83,23 @@ def load_run_data(config: Config) -> RunData:
     )
 
 
+def read_schema(path: Path) -> Schema:
+    """The schema in a file; raises UserError for one that cannot be used."""
+    try:
+        return load_schema(path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def load_schemas(folder: Path) -> dict[str, Schema]:
-    """All schema files of a folder by name; raises ValueError naming the file that is wrong."""
+    """All schema files of a folder by name; raises UserError naming the file that is wrong."""
     if not folder.is_dir():
-        raise ValueError(f"schemas: {folder} is no folder; the schemas shipped are in conf/schemas")
+        raise UserError(f"schemas: {folder} is no folder; the schemas shipped are in conf/schemas")
     schemas: dict[str, Schema] = {}
     for path in sorted(folder.glob("*.yaml")):
-        schema = load_schema(path)
+        schema = read_schema(path)
         if schema.name != path.stem:
-            raise ValueError(f"{path}: a schema's name must be that of its file, '{path.stem}', got '{schema.name}'")
+            raise UserError(f"{path}: a schema's name must be that of its file, '{path.stem}', got '{schema.name}'")
         schemas[schema.name] = schema
     return schemas
 

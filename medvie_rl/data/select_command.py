@@ -15,6 +15,7 @@ from medvie_rl.data.ocr import OcrCache, cache_folder
 from medvie_rl.data.select import Selection, select_documents
 from medvie_rl.data.store import POOL, Document, Split, list_splits, open_split, write_split
 from medvie_rl.errors import UserError
+from medvie_rl.files import check_new_folder
 
 _LOG_WIDTH = 120  # columns where output is no terminal
 _SHOWN = 40  # clusters in the printed table; selection.json has all
@@ -39,8 +40,8 @@ def select_from_dataset(
     """
     if num < 1:
         raise UserError(f"--num: expected at least 1, got {num}")
-    if out is not None and out.exists() and any(out.iterdir()):
-        raise UserError(f"{out}: this folder exists and is not empty; name a new one for the chosen documents")
+    if out is not None:
+        check_new_folder(out)
     try:
         source = open_split(dataset, split)
         cache = None if light else OcrCache(cache_folder(dataset, ocr_cache))

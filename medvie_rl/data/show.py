@@ -16,7 +16,7 @@ from rich.text import Text
 
 from medvie_rl.data.load import load_schemas
 from medvie_rl.data.store import Document, Split, list_splits, open_split
-from medvie_rl.errors import UserError
+from medvie_rl.errors import UserError, did_you_mean
 from rewards.schema import Schema
 from rewards.values import is_left_out
 
@@ -126,10 +126,7 @@ def show_command(
     """Show documents at the terminal, or write them to an HTML file; returns the exit code."""
     if num < 1:
         raise UserError(f"--num: expected 1 or more, got {num}")
-    try:
-        known = load_schemas(schemas)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    known = load_schemas(schemas)
     shown = choose_documents(folder, known, ids=ids, split=split, num=num, seed=seed)
     try:
         if html is None:
@@ -162,11 +159,7 @@ def _find(splits: Mapping[str, Split], document_id: str, folder: str) -> tuple[s
     for name, split in splits.items():
         if document_id in split:
             return name, next(document for document in split if document.id == document_id)
-    import difflib
-
-    every = [document.id for split in splits.values() for document in split]
-    close = difflib.get_close_matches(document_id, every, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(document_id, (document.id for split in splits.values() for document in split))
     raise UserError(f"--id: no document '{document_id}' in {' or '.join(splits)} of {folder}{hint}")
 
 

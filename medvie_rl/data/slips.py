@@ -8,15 +8,14 @@ from PIL import Image
 
 from medvie_rl.data.store import Document, describe_image, write_split
 from medvie_rl.data.synthetic import draw_slips
-from medvie_rl.errors import UserError
+from medvie_rl.files import check_new_folder
 
 _PREVIEW_COLUMNS, _PREVIEW_ROWS, _PREVIEW_GAP = 5, 8, 6
 
 
 def write_slips(folder: Path, nums: Mapping[str, int], *, seed: int, preview: Path | None = None) -> None:
     """Draw `nums[split]` slips a split into a dataset; the same seed gives the same documents. Splits share none."""
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: this folder is not empty; name a new one")
+    check_new_folder(folder)
     for split, num in nums.items():
         write_split(folder, split, _documents(split, num, seed))
     if preview is not None:

@@ -1,6 +1,5 @@
 """Value by value, what became of a document: nobody should have to guess why a score is low."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medvie_rl.errors import UserError
+from medvie_rl.errors import UserError, did_you_mean
 from medvie_rl.scoring.systems import ScoreReport
 from rewards.types import Leaf, LeafOutcome, Score
 
@@ -21,8 +20,7 @@ def check_known(report: ScoreReport, ids: Sequence[str]) -> None:
     known = [case.id for case in report.cases]
     for name in ids:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UserError(f"--explain: no document '{name}'{f'; did you mean {near[0]!r}?' if near else ''}")
+            raise UserError(f"--explain: no document '{name}'{did_you_mean(name, known)}")
 
 
 def print_documents(report: ScoreReport, ids: Sequence[str], console: Console) -> None:

@@ -4,16 +4,17 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from medvie_rl.errors import UserError
+from medvie_rl.files import write_atomically
 from medvie_rl.scoring.explain import wrong_leaves
 from medvie_rl.scoring.systems import ScoreReport, System
 from rewards.breakdown import GROUPS, GroupMetrics
+from rewards.metrics import error_rates
 
 _RATES = ("hallucination_rate", "omission_rate", "misassociation_rate", "duplicate_rate")
 _COUNTS = (
@@ -134,15 +135,15 @@ def _rows(report: ScoreReport) -> Iterator[dict[str, Any]]:
             yield _row(metrics, other.get((group, metrics.name)))
     others = report.system.scores if report.comparison is None else report.comparison.other.scores
     for score, before in zip(report.system.scores, others, strict=True):
-        counts = score.counts
+        counts, rates = score.counts, error_rates(score.counts)
         row = {"group": "document", "name": score.document_id, "num_documents": 1, "leaves": counts.true}
         row |= {name: getattr(score, name) for name in _NUMBERS}
         row |= {name: getattr(counts, name) for name in _COUNTS}
         row |= {
-            "hallucination_rate": _share(counts.hallucinated, counts.predicted),
-            "duplicate_rate": _share(counts.duplicate, counts.predicted),
-            "omission_rate": _share(counts.omitted, counts.true),
-            "misassociation_rate": _share(counts.misassociated_true, counts.true),
+            "hallucination_rate": rates["hallucinated"],
+            "duplicate_rate": rates["duplicate"],
+            "omission_rate": rates["omitted"],
+            "misassociation_rate": rates["misassociated"],
         }
         if report.comparison is not None:
             row |= {f"other_{name}": getattr(before, name) for name in _NUMBERS}
@@ -166,10 +167,6 @@ def _by_name(system: System) -> dict[tuple[str, str], GroupMetrics]:
     return {(group, metrics.name): metrics for group, table in system.groups.items() for metrics in table}
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
-
-
 def _without_nan(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -181,9 +178,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.partial")
     try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
+        write_atomically(path, text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error

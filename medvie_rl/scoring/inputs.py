@@ -4,18 +4,18 @@ Both are JSONL files with an `id` (else `image`), a `document_type` and `fields`
 `response` in place of fields: the raw text of a model, which is then parsed strictly.
 """
 
-import difflib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medvie_rl.errors import UserError
+from medvie_rl.data.load import read_schema
+from medvie_rl.errors import UserError, did_you_mean
 from medvie_rl.scoring.lines import Line, read_lines, shown
 from rewards.infer import flatten_fields, infer_schema
 from rewards.parsing import JsonObject
-from rewards.schema import Schema, load_schema
+from rewards.schema import Schema
 from rewards.values import repeated_keys
 
 _MAX_SHOWN = 20
@@ -86,10 +86,7 @@ def load_schemas(paths: Sequence[Path]) -> list[Schema]:
         if not files:
             raise UserError(f"{path}: this folder has no schema file (*.yaml)")
         for file in files:
-            try:
-                schema = load_schema(file)
-            except ValueError as error:
-                raise UserError(str(error)) from error
+            schema = read_schema(file)
             other = owner.setdefault(schema.name, file)
             if other.resolve() != file.resolve():
                 raise UserError(f"{file}: its name {schema.name!r} is that of {other} too; give one of them")
@@ -320,8 +317,7 @@ def _refuse(problems: Sequence[str]) -> None:
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8) if len(names) <= 1_000 else []
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return did_you_mean(name, names, cutoff=0.8) if len(names) <= 1_000 else ""
 
 
 def _absolute(path: str | Path) -> str:

@@ -19,6 +19,7 @@ from medvie_rl.data.pages import PAGE_ENDINGS, Page, UnreadableFileError, read_p
 from medvie_rl.data.queries import stable_hash
 from medvie_rl.data.store import POOL, SPLITS, Document, write_split
 from medvie_rl.errors import UserError
+from medvie_rl.files import check_new_folder
 from rewards.schema import Schema
 from rewards.values import fold_text
 
@@ -52,8 +53,7 @@ def import_documents(
         raise UserError(f"--dpi: expected 20 to 1200 dots per inch, got {dpi}")
     if max_pages < 1:
         raise UserError(f"--max-pages: expected 1 or more, got {max_pages}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: this folder is not empty; name a new one")
+    check_new_folder(out)
     names = _names(schemas, mapping)
     detected, start = detect_format(source) if format == AUTO else (format, source)
     report = ImportReport(format=detected)

@@ -20,6 +20,7 @@ from medvie_rl.data.synth.layout import draw
 from medvie_rl.data.synth.noise import choose_level, noisy_page
 from medvie_rl.data.synth.preview import draw_sheet
 from medvie_rl.errors import UserError
+from medvie_rl.files import check_new_folder
 from rewards.schema import Schema
 
 _AHEAD = 8  # documents a process may be ahead of the writer; bounds the memory
@@ -97,8 +98,7 @@ def write_documents(
     `processes`. Raises UserError for a folder that is not empty, an unknown kind, language or level of noise, and
     ValueError naming the document for an annotation that does not fit its schema.
     """
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out}: this folder is not empty; name a new one")
+    check_new_folder(out)
     if processes < 1:
         raise UserError(f"processes: expected at least 1, got {processes}")
     if min(nums.values(), default=0) < 0:
