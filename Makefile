@@ -10,6 +10,7 @@ BIN         := $(VENV)/bin
 MARK        := $(VENV)/.medvie-$(ACCELERATOR)
 READY       := $(MARK)-ready
 READY_DEV   := $(MARK)-ready-dev
+READY_BENCH := $(MARK)-ready-bench
 POOL_TESTS  := tests/integration/test_reward_pool.py
 INSTALL_DEPENDS := pyproject.toml constraints.txt $(wildcard medvie_rl/install/*.py)
 
@@ -43,6 +44,11 @@ $(READY_DEV): $(READY)
 	$(BIN)/python -m medvie_rl.install
 	@touch $@
 
+$(READY_BENCH): $(READY_DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(ACCELERATOR),dev,bench]"
+	$(BIN)/python -m medvie_rl.install
+	@touch $@
+
 stale:
 
 setup: $(READY)  ## create the environment and verify it
@@ -52,7 +58,7 @@ setup-dev: $(READY_DEV)  ## the same with what the tests need
 train-local: $(READY)  ## the main job on this machine: RL on the embedded nano policy
 	$(BIN)/medvie train --config conf/local.yaml $(ARGS)
 
-bench: $(READY_DEV)  ## benchmarks: a table and bench.json; ONLY="reward_*" runs some
+bench: $(READY_BENCH)  ## benchmarks: a table and bench.json; ONLY="reward_*" runs some
 	$(BIN)/python -m medvie_rl.bench --only "$(or $(ONLY),*)" $(ARGS)
 
 lint: $(READY_DEV)  ## ruff and mypy

@@ -106,13 +106,13 @@ def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60
     pending = list(references)
     started = time.monotonic()
     while pending:
-        ready, pending = ray.wait(pending, num_returns=len(pending), timeout=notice_seconds)
-        if pending:
+        ready, pending = ray.wait(pending, num_returns=1, timeout=notice_seconds)
+        if not ready:
             waited = time.monotonic() - started
             print(
                 f"waiting for {what}: {len(references) - len(pending)} of {len(references)} done after {waited:.0f} s"
             )
-        for reference in ready:
+        for reference in ready:  # at once: when one rank has died, the others wait for it for ever
             _raise_original(reference)
     return [ray.get(reference) for reference in references]
 

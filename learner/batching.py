@@ -29,6 +29,7 @@ def make_update_batches(
     *,
     learning_rate: float,
     temperature: float,
+    max_response_tokens: int,
     banned_token_ids: Sequence[int] = (),
     seed: int = 0,
 ) -> list[UpdateBatch]:
@@ -40,13 +41,14 @@ def make_update_batches(
     text and image prompts).
     """
     _validate(groups, config, frozenset(banned_token_ids))
-    rows = [row for group in groups for row in split_long_group(group, config.max_tokens_per_micro_batch)]
-    minibatches: list[list[TrainingGroup]] = []
+    dealt: list[list[TrainingGroup]] = []
     for epoch in range(config.epochs_per_step):
-        order = list(rows)
+        order = list(groups)
         if epoch > 0:
             random.Random(f"{seed}/{epoch}").shuffle(order)
-        minibatches += _deal(order, config.minibatches_per_step)
+        dealt += _deal(order, config.minibatches_per_step)
+    max_tokens = config.max_tokens_per_micro_batch  # splits rows after they are dealt: the steps do not depend on it
+    minibatches = [[row for group in minibatch for row in split_long_group(group, max_tokens)] for minibatch in dealt]
     shares = [spread_over_ranks(minibatch, config.num_ranks) for minibatch in minibatches]
     num_micro_batches = tuple(
         max(len(plan_micro_batches(groups_of_rank, config.max_tokens_per_micro_batch)) for groups_of_rank in share)
@@ -57,6 +59,8 @@ def make_update_batches(
             minibatches=tuple(tuple(share[rank]) for share in shares),
             num_micro_batches=num_micro_batches,
             num_response_tokens=tuple(num_response_tokens(minibatch) for minibatch in minibatches),
+            num_responses=tuple(sum(len(group.responses) for group in minibatch) for minibatch in minibatches),
+            max_response_tokens=max_response_tokens,
             learning_rate=learning_rate,
             temperature=temperature,
             banned_token_ids=tuple(sorted(banned_token_ids)),
@@ -134,16 +138,19 @@ def _validate(groups: Sequence[TrainingGroup], config: LearnerConfig, banned: fr
         if not group.prompt_ids or not group.responses:
             raise ValueError(f"query {group.query_id!r}: a group needs a prompt and at least one response")
         for index, response in enumerate(group.responses):
-            if not response.token_ids or len(response.token_ids) != len(response.sampler_logprobs):
+            logprobs = response.sampler_logprobs
+            if not response.token_ids or (logprobs is not None and len(response.token_ids) != len(logprobs)):
                 raise ValueError(
                     f"query {group.query_id!r}, response {index}: expected as many sampler logprobs as tokens and at "
-                    f"least one, got {len(response.token_ids)} tokens and {len(response.sampler_logprobs)} logprobs"
+                    f"least one, got {len(response.token_ids)} tokens and {len(logprobs or ())} logprobs"
                 )
             if not banned.isdisjoint(response.token_ids):
                 raise ValueError(
                     f"query {group.query_id!r}, response {index} holds banned token(s) "
                     f"{sorted(banned.intersection(response.token_ids))}: the sampler and the learner must ban the same"
                 )
+    if len({response.sampler_logprobs is None for group in groups for response in group.responses}) > 1:
+        raise ValueError("sampled responses and demonstrations (without sampler logprobs) cannot share an update")
     if config.num_ranks > 1 and len({bool(group.image_keys) for group in groups}) > 1:
         without = next(group for group in groups if not group.image_keys)
         raise ValueError(

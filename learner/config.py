@@ -4,8 +4,35 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from learner.loss_config import LossConfig
+
 DTYPES = ("float32", "bfloat16")
 LR_SCHEDULES = ("constant", "cosine", "linear")
+ATTENTIONS = ("auto", "split", "flex")
+CACHE_DEVICES = ("cpu", "policy")
+LANGUAGE_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters in place of full fine-tuning (arXiv 2106.09685). Raises ValueError.
+
+    `targets` are names of linear layers of the language model, `vision_targets` of the vision tower and projector; each
+    must bind at least one.
+    """
+
+    rank: int = 0  # 0 = full fine-tuning
+    alpha: float = 32.0  # the adapter's output is scaled by alpha / rank
+    targets: list[str] = field(default_factory=lambda: list(LANGUAGE_TARGETS))
+    vision_targets: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 0, f"learner.lora.rank must be 0 (full fine-tuning) or more, got {self.rank}")
+        _require(self.alpha > 0, f"learner.lora.alpha must be positive, got {self.alpha}")
+        _require(
+            bool(self.targets or self.vision_targets) or not self.rank,
+            "learner.lora.targets: name at least one linear layer, e.g. q_proj, got none",
+        )
 
 
 @dataclass
@@ -26,18 +53,22 @@ class LearnerConfig:
     adam_epsilon: float = 1e-8
     max_grad_norm: float = 1.0
 
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    normalize_advantages: bool = True  # divide by the group's standard deviation (GRPO); False is Dr. GRPO
+    loss: LossConfig = field(default_factory=LossConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     epochs_per_step: int = 1
     minibatches_per_step: int = 1
 
     max_tokens_per_micro_batch: int = 8192  # padded tokens of the packed rows; a longer group is split over rows
     freeze_vision: bool = True
+    freeze_projector: bool | None = None  # between vision tower and language model; null: as freeze_vision
+    attention: str = "auto"  # over packed rows: split | flex | auto: flex on a GPU, else split
     gradient_checkpointing: bool = False
-    offload_optimizer: bool = False
+    offload_optimizer: bool = False  # to CPU memory
+    offload_parameters: bool = False  # to CPU memory, ZeRO-3 only
     num_threads: int = 1  # of torch, per rank, on CPU
     pixel_cache_mib: int = 512  # decoded images kept per rank
+    feature_cache_mib: int = 512  # the frozen vision tower's output, kept per rank for the images used last
+    feature_cache_device: str = "cpu"  # cpu | policy (where the policy is)
     deepspeed: dict[str, Any] = field(default_factory=dict)  # overrides the derived DeepSpeed dictionary key by key
 
     def __post_init__(self) -> None:
@@ -59,17 +90,35 @@ class LearnerConfig:
             math.isfinite(self.learning_rate) and self.learning_rate > 0,
             f"learner.learning_rate must be positive and finite, got {self.learning_rate}",
         )
-        for name in ("weight_decay", "warmup_steps", "pixel_cache_mib"):
+        for name, allowed in (("attention", ATTENTIONS), ("feature_cache_device", CACHE_DEVICES)):
+            value = getattr(self, name)
+            _require(value in allowed, f"learner.{name} must be one of {', '.join(allowed)}, got {value!r}")
+        _require(
+            not self.lora.rank or (self.freeze_vision and self.freezes_projector),
+            "learner.freeze_vision and learner.freeze_projector must be true with learner.lora.rank > 0, which freezes "
+            "the whole policy; to adapt the vision tower, name its layers in learner.lora.vision_targets",
+        )
+        _require(
+            not self.offload_parameters or self.zero_stage == 3,
+            f"learner.offload_parameters needs learner.zero_stage 3, got {self.zero_stage}",
+        )
+        for name in ("weight_decay", "warmup_steps", "pixel_cache_mib", "feature_cache_mib"):
             _require(getattr(self, name) >= 0, f"learner.{name} must not be negative, got {getattr(self, name)}")
         for name in ("adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, f"learner.{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("adam_epsilon", "max_grad_norm", "clip_high"):
+        for name in ("adam_epsilon", "max_grad_norm"):
             _require(getattr(self, name) > 0, f"learner.{name} must be positive, got {getattr(self, name)}")
         _require(0 <= self.min_lr_ratio <= 1, f"learner.min_lr_ratio must be in [0, 1], got {self.min_lr_ratio}")
-        _require(
-            0 < self.clip_low < 1,
-            f"learner.clip_low must be in (0, 1), got {self.clip_low}: the ratio's lower bound is 1 - clip_low",
-        )
+
+    @property
+    def freezes_projector(self) -> bool:
+        """`freeze_projector`, or what `freeze_vision` says where it is null."""
+        return self.freeze_vision if self.freeze_projector is None else self.freeze_projector
+
+    @property
+    def trains_vision(self) -> bool:
+        """Whether a gradient flows into the vision tower or the projector; if not, its output is cached."""
+        return not (self.freeze_vision and self.freezes_projector) or bool(self.lora.rank and self.lora.vision_targets)
 
 
 def learning_rate_at(config: LearnerConfig, step: int, num_steps: int) -> float:

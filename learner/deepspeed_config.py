@@ -13,6 +13,8 @@ def deepspeed_config(config: LearnerConfig, *, on_gpu: bool) -> dict[str, Any]:
         zero |= {"stage3_gather_16bit_weights_on_model_save": False}
     if config.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
+    if config.offload_parameters:
+        zero["offload_param"] = {"device": "cpu", "pin_memory": on_gpu}
     derived: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -34,6 +36,19 @@ def deepspeed_config(config: LearnerConfig, *, on_gpu: bool) -> dict[str, Any]:
         "wall_clock_breakdown": False,
     }
     return merge(derived, config.deepspeed)
+
+
+def reference_config(config: LearnerConfig, *, on_gpu: bool) -> dict[str, Any]:
+    """The dictionary for a policy that is only evaluated: ZeRO-3 without an optimizer."""
+    zero: dict[str, Any] = {"stage": 3, "overlap_comm": False}
+    if config.offload_parameters:
+        zero["offload_param"] = {"device": "cpu", "pin_memory": on_gpu}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "bf16": {"enabled": config.dtype == "bfloat16"},
+        "zero_optimization": zero,
+        "wall_clock_breakdown": False,
+    }
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

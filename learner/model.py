@@ -10,25 +10,50 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from learner.attention import SHARED_PROMPT
+from learner.config import LearnerConfig
+from learner.flex_attention import SHARED_PROMPT_FLEX
+from learner.lora import attach_lora
 from learner.packing import ImagePixels, PackedRows
+from learner.slots import Layout
 
 MAX_LOGITS_PER_CHUNK = 2**26  # tokens x vocabulary: 256 MiB in float32
 
 
-def load_policy(model: str, dtype: torch.dtype, *, freeze_vision: bool, gradient_checkpointing: bool) -> Any:
-    """The policy in `dtype`, in training mode without a cache. `model` is a Hugging Face folder or hub name."""
-    attention = {"text_config": SHARED_PROMPT, "vision_config": "sdpa"}
+def load_policy(model: str, config: LearnerConfig, *, lora: bool = True) -> Any:
+    """The policy in training mode without a cache, frozen where `config` says so and with its adapters, if any.
+
+    `model` is a Hugging Face folder or hub name. Raises ValueError for what this machine or policy cannot do.
+    """
+    attention = {"text_config": attention_over_rows(config), "vision_config": "sdpa"}
+    dtype = getattr(torch, config.dtype)
     policy = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, attn_implementation=attention)
     policy.config.use_cache = False
     policy.config.text_config.use_cache = False
     policy.train()
-    if freeze_vision:
-        policy.model.visual.requires_grad_(False)
-    if gradient_checkpointing:
+    freeze(policy, config)
+    if config.gradient_checkpointing:
         policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if lora and config.lora.rank:
+        policy.lora_summary = attach_lora(policy, config.lora)
     return policy
+
+
+def freeze(policy: Any, config: LearnerConfig) -> None:
+    """Freeze vision tower and projector as `config` says."""
+    visual = policy.model.visual
+    visual.requires_grad_(not config.freeze_vision)
+    visual.merger.requires_grad_(not config.freezes_projector)
+
+
+def attention_over_rows(config: LearnerConfig) -> str:
+    """The text part's attention by transformers' name; raises ValueError where there is none to train with."""
+    on_gpu = torch.cuda.is_available()
+    if config.attention == "flex" and not on_gpu:
+        raise ValueError("learner.attention: flex has no backward pass without a GPU; set it to auto or split")
+    return SHARED_PROMPT if config.attention == "split" or not on_gpu else SHARED_PROMPT_FLEX
 
 
 def load_processor(model: str) -> Any:
@@ -59,21 +84,25 @@ class ImageStore:
         self._encoded.update(images)
 
     def pixels(self, key: str) -> ImagePixels:
-        """Pixels of the image. Raises KeyError when it was never added, ValueError when it does not decode."""
+        """Pixels of the image, kept. Raises KeyError when it was never added, ValueError when it does not decode."""
         if key in self._pixels:
             self._pixels.move_to_end(key)
             return self._pixels[key]
-        if key not in self._encoded:
-            raise KeyError(f"image {key} is not known to the learner ({len(self._encoded)} are); call add_images first")
-        made = self._image_processor(images=[decode_image(self._encoded[key], key)], return_tensors="pt")
-        t, h, w = made["image_grid_thw"][0].tolist()
-        pixels = ImagePixels(patches=made["pixel_values"], grid=(t, h, w))
+        pixels = self.preprocess(key)
         self._pixels[key] = pixels
         self._cached_bytes += pixels.patches.nbytes
         while self._cached_bytes > self._cache_bytes and len(self._pixels) > 1:
             _, dropped = self._pixels.popitem(last=False)
             self._cached_bytes -= dropped.patches.nbytes
         return pixels
+
+    def preprocess(self, key: str) -> ImagePixels:
+        """The same, not kept."""
+        if key not in self._encoded:
+            raise KeyError(f"image {key} is not known to the learner ({len(self._encoded)} are); call add_images first")
+        made = self._image_processor(images=[decode_image(self._encoded[key], key)], return_tensors="pt")
+        t, h, w = made["image_grid_thw"][0].tolist()
+        return ImagePixels(patches=made["pixel_values"], grid=(t, h, w))
 
 
 class PolicyModule(nn.Module):  # type: ignore[misc]
@@ -84,42 +113,75 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
         self.policy: Any = policy
 
     def forward(
-        self, rows: PackedRows, *, temperature: float, banned_token_ids: tuple[int, ...] = ()
+        self,
+        rows: PackedRows,
+        *,
+        temperature: float,
+        banned_token_ids: tuple[int, ...] = (),
+        entropy_gradient: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """(logprobs [N] with gradient, entropies [N] without) of the processed distribution, in float32.
+        """(logprobs [N] with gradient, entropies [N] with one if asked for) of the processed distribution, in float32.
 
         Processed as the sampler does it: logits / temperature, banned tokens excluded, softmax. The [N, vocabulary]
         logits exist one chunk at a time only.
         """
+        if rows.image_features is None:
+            images = {"pixel_values": rows.pixel_values, "image_grid_thw": rows.image_grid_thw}
+        else:
+            images = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=[rows.image_features])}}
+        input_ids, position_ids, layout, predicting = without_padding(rows)
         hidden = self.policy.model(
-            input_ids=rows.input_ids,
-            layout=rows.layout,
-            position_ids=rows.position_ids,
-            pixel_values=rows.pixel_values,
-            image_grid_thw=rows.image_grid_thw,
-            use_cache=False,
-        ).last_hidden_state  # [B, T, D]
-        hidden = hidden.flatten(0, 1)  # [B * T, D]
+            input_ids=input_ids, layout=layout, position_ids=position_ids, use_cache=False, **images
+        ).last_hidden_state[0]  # [M, D]
         if not len(rows.targets):  # padding rows only: every module runs, the gradient is zero
-            logprobs, entropies = self._token_logprobs(hidden[:1], rows.input_ids[0, :1], temperature, ())
+            logprobs, entropies = self._token_logprobs(hidden[:1], rows.input_ids[0, :1], temperature, (), False)
             return logprobs[:0], entropies[:0]
-        hidden = hidden[rows.predicting]  # [N, D]
+        hidden = hidden[predicting]  # [N, D]
         chunk = max(1, MAX_LOGITS_PER_CHUNK // self.policy.config.text_config.vocab_size)
+        settings = (temperature, banned_token_ids, entropy_gradient)
         if len(hidden) <= chunk:
-            return self._token_logprobs(hidden, rows.targets, temperature, banned_token_ids)
+            return self._token_logprobs(hidden, rows.targets, *settings)
         parts = [
-            checkpoint(self._token_logprobs, h, t, temperature, banned_token_ids, use_reentrant=False)
+            checkpoint(self._token_logprobs, h, t, *settings, use_reentrant=False)
             for h, t in zip(hidden.split(chunk), rows.targets.split(chunk), strict=True)
         ]
         return torch.cat([logprobs for logprobs, _ in parts]), torch.cat([entropies for _, entropies in parts])
 
+    def encode(self, image: ImagePixels) -> Tensor:
+        """Features [num_image_tokens, D], without gradient, of one image by the vision tower and projector. Collective
+        under ZeRO-3."""
+        device = self.policy.device
+        grid = torch.tensor([image.grid], device=device)
+        with torch.no_grad():
+            made = self.policy.get_image_features(image.patches.to(device), grid)
+        features: Tensor = torch.cat(made.pooler_output)
+        return features
+
     def _token_logprobs(
-        self, hidden: Tensor, targets: Tensor, temperature: float, banned: tuple[int, ...]
+        self, hidden: Tensor, targets: Tensor, temperature: float, banned: tuple[int, ...], entropy_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         logits = self.policy.lm_head(hidden).float() / temperature  # [N, V]
         if banned:
-            logits = logits.index_fill(1, torch.tensor(banned, device=logits.device), float("-inf"))
+            # The lowest finite number, not -inf: the probability is 0 just so, and 0 times it is no NaN below.
+            lowest = torch.finfo(logits.dtype).min
+            logits = logits.index_fill(1, torch.tensor(banned, device=logits.device), lowest)
         logprobs = logits.log_softmax(dim=-1)
-        with torch.no_grad():
-            entropies = torch.special.entr(logprobs.exp()).sum(dim=-1)
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+            entropies = -(logprobs.exp() * logprobs).sum(dim=-1)
         return logprobs.gather(1, targets[:, None])[:, 0], entropies
+
+
+def without_padding(rows: PackedRows) -> tuple[Tensor, Tensor, Layout, Tensor]:
+    """The M tokens of the rows behind one another: (input ids [1, M], position ids [3, 1, M], the layout without
+    padding, which of the M tokens predict [N])."""
+    length = rows.input_ids.shape[1]
+    real = torch.cat(
+        [torch.arange(row * length, (row + 1) * length - sizes[-1]) for row, sizes in enumerate(rows.layout)]
+    ).to(rows.input_ids.device)  # [M] of [B * T]
+    layout = tuple((*sizes[:-1], 0) for sizes in rows.layout)
+    return (
+        rows.input_ids.flatten()[real][None],
+        rows.position_ids.flatten(1)[:, real][:, None],
+        layout,
+        torch.searchsorted(real, rows.predicting),
+    )

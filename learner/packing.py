@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learner.batching import row_length
-from learner.types import TrainingGroup
+from learner.types import TrainingGroup, TrainingResponse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,14 @@ class ImagePixels:
     """One preprocessed image: `patches` [num_patches, patch_dim] and its `grid` (t, h, w) in patches."""
 
     patches: Tensor
+    grid: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFeatures:
+    """The frozen vision tower's output for one image: `features` [num_image_tokens, D], and the image's `grid`."""
+
+    features: Tensor
     grid: tuple[int, int, int]
 
 
@@ -33,10 +41,13 @@ class PackedRows:
     layout: tuple[tuple[int, ...], ...]  # per row: prompt, responses, padding (see learner.attention)
     pixel_values: Tensor | None  # [num_patches, patch_dim] of all images, in row order
     image_grid_thw: Tensor | None  # [num_images, 3]
+    image_features: Tensor | None  # [num_image_tokens, D] in row order, in place of pixel values
     predicting: Tensor  # [N] index into the flattened [B * T] hidden states whose position predicts the token
     targets: Tensor  # [N]
-    sampler_logprobs: Tensor  # [N]
+    sampler_logprobs: Tensor | None  # [N]; None for demonstrations, which no policy sampled
     advantages: Tensor  # [N]
+    response: Tensor  # [N] which of the rows' S responses the token belongs to, from 0, in order
+    traces: tuple[tuple[str, int], ...]  # [S] (query id, trace) of the responses
 
 
 PromptPositions = Callable[[Tensor, Tensor | None], Tensor]
@@ -45,31 +56,31 @@ PromptPositions = Callable[[Tensor, Tensor | None], Tensor]
 
 def pack_rows(
     groups: Sequence[TrainingGroup],
-    images: Callable[[str], ImagePixels],
+    images: Callable[[str], ImagePixels | ImageFeatures],
     prompt_positions: PromptPositions,
     *,
     image_token_id: int,
     merge_size: int,
     pad_token_id: int,
 ) -> PackedRows:
-    """Rows of the groups. Raises ValueError, naming the query, when image tokens and pixel grids disagree."""
+    """Rows of the groups, whose images are all pixels or all features.
+
+    Raises ValueError, naming the query, when image tokens and pixel grids disagree.
+    """
     length = max(row_length(group) for group in groups)
     input_ids = torch.full((len(groups), length), pad_token_id)  # [B, T]
     position_ids = torch.zeros(3, len(groups), length, dtype=torch.long)  # [3, B, T]
     layout: list[tuple[int, ...]] = []
-    pixels: list[ImagePixels] = []
+    row_images: list[ImagePixels | ImageFeatures] = []
     predicting: list[Tensor] = []
-    targets: list[int] = []
-    sampler_logprobs: list[float] = []
-    advantages: list[float] = []
     for row, group in enumerate(groups):
-        row_pixels = [images(key) for key in group.image_keys]
-        _check_image_tokens(group, row_pixels, image_token_id, merge_size)
-        pixels += row_pixels
+        of_row = [images(key) for key in group.image_keys]
+        _check_image_tokens(group, of_row, image_token_id, merge_size)
+        row_images += of_row
         num_prompt = len(group.prompt_ids)
         prompt = torch.tensor(group.prompt_ids)
         input_ids[row, :num_prompt] = prompt
-        positions = prompt_positions(prompt[None], _grids(row_pixels))[:, 0]  # [3, P]
+        positions = prompt_positions(prompt[None], _grids(of_row))[:, 0]  # [3, P]
         position_ids[:, row, :num_prompt] = positions
         first_position = int(positions.max()) + 1
         start = num_prompt
@@ -80,38 +91,49 @@ def pack_rows(
             position_ids[:, row, start:end] = torch.arange(first_position, first_position + len(tokens) - 1)
             offset = row * length
             predicting += [torch.tensor([offset + num_prompt - 1]), torch.arange(offset + start, offset + end)]
-            targets += response.token_ids
-            sampler_logprobs += response.sampler_logprobs
-            advantages += [response.advantage] * len(tokens)
             start = end
         behind_prompt = [len(response.token_ids) - 1 for response in group.responses if len(response.token_ids) > 1]
         layout.append((num_prompt, *behind_prompt, length - start))
+    responses = [response for group in groups for response in group.responses]
+    lengths = torch.tensor([len(response.token_ids) for response in responses], dtype=torch.long)  # [S]
+    features = [image.features for image in row_images if isinstance(image, ImageFeatures)]
+    patches = [image.patches for image in row_images if isinstance(image, ImagePixels)]
     return PackedRows(
         query_ids=tuple(group.query_id for group in groups),
         input_ids=input_ids,
         position_ids=position_ids,
         layout=tuple(layout),
-        pixel_values=torch.cat([image.patches for image in pixels]) if pixels else None,
-        image_grid_thw=_grids(pixels),
+        pixel_values=torch.cat(patches) if patches else None,
+        image_grid_thw=_grids(row_images),
+        image_features=torch.cat(features) if features else None,
         predicting=torch.cat(predicting) if predicting else torch.zeros(0, dtype=torch.long),
-        targets=torch.tensor(targets, dtype=torch.long),
-        sampler_logprobs=torch.tensor(sampler_logprobs, dtype=torch.float32),
-        advantages=torch.tensor(advantages, dtype=torch.float32),
+        targets=torch.tensor([token for response in responses for token in response.token_ids], dtype=torch.long),
+        sampler_logprobs=_sampler_logprobs(responses),
+        advantages=torch.tensor([response.advantage for response in responses]).repeat_interleave(lengths),
+        response=torch.arange(len(responses)).repeat_interleave(lengths),
+        traces=tuple((group.query_id, response.trace) for group in groups for response in group.responses),
     )
 
 
-def _grids(pixels: Sequence[ImagePixels]) -> Tensor | None:
-    return torch.tensor([image.grid for image in pixels]) if pixels else None
+def _sampler_logprobs(responses: Sequence[TrainingResponse]) -> Tensor | None:
+    sampled = [response.sampler_logprobs for response in responses]
+    if any(logprobs is None for logprobs in sampled):
+        return None
+    return torch.tensor([value for logprobs in sampled if logprobs for value in logprobs])
+
+
+def _grids(images: Sequence[ImagePixels | ImageFeatures]) -> Tensor | None:
+    return torch.tensor([image.grid for image in images]) if images else None
 
 
 def _check_image_tokens(
-    group: TrainingGroup, pixels: Sequence[ImagePixels], image_token_id: int, merge_size: int
+    group: TrainingGroup, images: Sequence[ImagePixels | ImageFeatures], image_token_id: int, merge_size: int
 ) -> None:
     in_prompt = sum(token == image_token_id for token in group.prompt_ids)
-    in_grids = [t * h * w // merge_size**2 for t, h, w in (image.grid for image in pixels)]
+    in_grids = [t * h * w // merge_size**2 for t, h, w in (image.grid for image in images)]
     if in_prompt != sum(in_grids):
         raise ValueError(
             f"query {group.query_id!r}: the prompt holds {in_prompt} image tokens, but the image processor makes "
-            f"{sum(in_grids)} ({in_grids}) of its {len(pixels)} image(s); the engine and the learner must use the same "
+            f"{sum(in_grids)} ({in_grids}) of its {len(images)} image(s); the engine and the learner must use the same "
             "processor settings, and a prompt must never be truncated"
         )

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResponse:
-    """One response to learn from. Lengths of `token_ids` and `sampler_logprobs` are equal, R >= 1."""
+    """One response to learn from, R >= 1 tokens.
+
+    Without `sampler_logprobs` (a demonstration, which no policy sampled) the learner takes its own in their place.
+    """
 
     token_ids: tuple[int, ...]  # [R]
-    sampler_logprobs: tuple[float, ...]  # [R], of the policy that sampled it, at the sampling temperature
+    sampler_logprobs: tuple[float, ...] | None  # [R], of the policy that sampled it, at the sampling temperature
     advantage: float
+    trace: int = 0  # which of the query's responses it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,30 +30,53 @@ class TrainingGroup:
 class UpdateBatch:
     """One call of `LearnerWorker.update`, for one rank: `minibatches[m]` is this rank's share of minibatch m.
 
-    `num_micro_batches[m]` and `num_response_tokens[m]` are the same on every rank: under ZeRO-3 all ranks run the same
-    number of micro-batches (a rank with fewer groups runs a group without responses), and the loss denominator
-    is the global number of response tokens.
+    `num_micro_batches[m]`, `num_response_tokens[m]` and `num_responses[m]` are the same on every rank: under ZeRO-3 all
+    ranks run the same number of micro-batches (a rank with fewer groups runs a group without responses), and the loss
+    denominators are global numbers.
     """
 
     minibatches: tuple[tuple[TrainingGroup, ...], ...]
     num_micro_batches: tuple[int, ...]
     num_response_tokens: tuple[int, ...]
+    num_responses: tuple[int, ...]
+    max_response_tokens: int  # the limit at which responses are cut off
     learning_rate: float
     temperature: float
     banned_token_ids: tuple[int, ...]  # never sampled, so masked out of the learner's logits too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateStats:
-    """Means over the response tokens of all minibatches of one update, global over ranks; times are seconds."""
+class ResponseKl:
+    """How far the policy that sampled a response was from the reference: KL summed over its tokens."""
 
-    loss: float
-    gradient_norm: float
+    query_id: str
+    trace: int
+    kl: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateStats:
+    """Means over the response tokens of all minibatches of one update, global over ranks."""
+
+    loss: float  # mean over minibatches
+    gradient_norm: float  # before clipping, mean over minibatches
     clip_fraction: float  # share of tokens whose ratio was clipped
     entropy: float
+    ratio_max: float  # largest ratio of the policy to the old policy
+    ratio_explosions: int  # tokens whose probability differs from the sampler's by more than a factor of ten
     sampler_kl: float  # k3 estimate of KL(sampler || learner) at the first pass, before any update
     sampler_logprob_difference: float  # mean absolute difference, same tokens
     sampler_logprob_difference_max: float
+    importance_weight: float  # mean weight of the correction between sampler and learner, 1 without one
+    importance_bounded: float  # share of tokens whose weight was truncated or masked
+    reference_kl: float | None  # KL(policy || reference) by the configured estimator; None without a reference
     num_tokens: int
     num_optimizer_steps: int
-    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCost:
+    """What one update took on this rank. Memory is the peak on a GPU, on a CPU what the process holds."""
+
+    seconds: dict[str, float]
+    memory_gib: float

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
+from learner import lora
+
 _LAYER = re.compile(r"^.*?\.(?:layers|blocks)\.\d+\.")
 
 
@@ -27,8 +29,11 @@ def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Paramet
     return buckets
 
 
-def stream_weights(policy: Any, dtype: torch.dtype, *, rank: int) -> Iterator[dict[str, Tensor]]:
-    """CPU copies of the weights bucket by bucket, under the names that save_pretrained writes.
+def stream_weights(
+    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """CPU copies of the weights bucket by bucket, under the names that save_pretrained writes; with LoRA the merged
+    weights under the base's names or, with `adapter_only`, the adapter under peft's.
 
     Collective under ZeRO-3, where one bucket is gathered at a time: every rank must exhaust it. Ranks other than 0
     get empty dictionaries.
@@ -37,11 +42,11 @@ def stream_weights(policy: Any, dtype: torch.dtype, *, rank: int) -> Iterator[di
         parameters = [parameter for _, parameter in bucket]
         sharded = any(hasattr(parameter, "ds_id") for parameter in parameters)
         with deepspeed.zero.GatheredParameters(parameters) if sharded else nullcontext():
+            copies: dict[str, Tensor] = {}
             if rank == 0:
-                copies = {name: parameter.detach().to("cpu", dtype, copy=True) for name, parameter in bucket}
-            else:
-                copies = {}
-        yield revert_weight_conversion(policy, copies) if copies else {}
+                tensors = lora.adapter_only(bucket) if adapter_only else lora.merged(policy, bucket)
+                copies = {name: tensor.to("cpu", dtype, copy=True) for name, tensor in tensors.items()}
+        yield copies if adapter_only or not copies else revert_weight_conversion(policy, copies)
 
 
 def pack_bucket(tensors: dict[str, Tensor]) -> np.ndarray:
@@ -56,6 +61,7 @@ def tensor_digest(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
-def gather_weights(policy: Any, dtype: torch.dtype, *, rank: int) -> list[np.ndarray]:
-    """The buckets on rank 0, an empty list on the others. Collective under ZeRO-3."""
-    return [pack_bucket(tensors) for tensors in stream_weights(policy, dtype, rank=rank) if tensors]
+def gather_weights(policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False) -> list[np.ndarray]:
+    """The buckets of `stream_weights` on rank 0, an empty list on the others. Collective under ZeRO-3."""
+    streamed = stream_weights(policy, dtype, rank=rank, adapter_only=adapter_only)
+    return [pack_bucket(tensors) for tensors in streamed if tensors]

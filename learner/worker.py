@@ -1,8 +1,8 @@
 """One rank of the learner: a DeepSpeed engine around the policy that updates it from groups of responses."""
 
 import os
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from learner.batching import plan_micro_batches
 from learner.config import LearnerConfig
-from learner.loss import clipped_policy_loss
-from learner.packing import PackedRows, pack_rows
-from learner.types import TrainingGroup, UpdateBatch, UpdateStats
+from learner.loss_config import Loss
+from learner.packing import ImageFeatures, ImagePixels, PackedRows, pack_rows
+from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 
 
 class LearnerWorker:
@@ -30,105 +29,124 @@ class LearnerWorker:
         world_size: int = 1,
         master_address: str = "127.0.0.1",
         master_port: int = 29500,
+        loss: Loss | None = None,
     ) -> None:
-        """`model` is a Hugging Face folder or hub name. Collective: returns when all ranks have met at the address."""
+        """`model` is a Hugging Face folder or hub name; `loss` is by default that of `config` for an unpipelined run.
+
+        Collective: returns when all ranks have met at the address.
+        """
         if world_size != config.num_ranks:
             raise ValueError(f"world_size must equal learner.num_ranks = {config.num_ranks}, got {world_size}")
         self.config, self.rank, self.world_size = config, rank, world_size
+        self._loss = loss or config.loss.resolved(pipelined=False)
         self._device = _set_environment(rank, world_size, master_address, master_port)
         torch.set_num_threads(config.num_threads)
 
-        import deepspeed  # reads the environment when imported
-
-        from learner.deepspeed_config import deepspeed_config
-        from learner.model import ImageStore, PolicyModule, load_policy, load_processor
+        from learner.model import ImageStore, load_policy, load_processor
 
         _join(rank, world_size, on_gpu=self._device.type == "cuda")
         self.processor = load_processor(model)
         self.images = ImageStore(self.processor, config.pixel_cache_mib * 2**20)
-        self.policy = load_policy(
-            model,
-            getattr(torch, config.dtype),
-            freeze_vision=config.freeze_vision,
-            gradient_checkpointing=config.gradient_checkpointing,
-        )
+        self.policy = load_policy(model, config)
+        self.lora_summary: str = getattr(self.policy, "lora_summary", "")
+        if self.lora_summary and rank == 0:
+            print(self.lora_summary, flush=True)
+        self._make_engine(model)
+
+    def _make_engine(self, model: str) -> None:
+        """The DeepSpeed engine around the policy, and what updates it."""
+        import deepspeed  # reads the environment when imported
+
+        from learner.deepspeed_config import deepspeed_config
+        from learner.features import FeatureCache
+        from learner.model import PolicyModule
+        from learner.reference import Reference, base_digest
+        from learner.update import Updater
+
+        config, on_gpu = self.config, self._device.type == "cuda"
         module = PolicyModule(self.policy)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=module,
             model_parameters=_parameter_groups(module, config.weight_decay),
-            config=deepspeed_config(config, on_gpu=self._device.type == "cuda"),
+            config=deepspeed_config(config, on_gpu=on_gpu),
             dist_init_required=False,
+        )
+        self.features = FeatureCache(
+            module.encode,
+            self.images.preprocess,
+            config.feature_cache_mib * 2**20,
+            self._device if config.feature_cache_device == "policy" else torch.device("cpu"),
+            in_step=config.zero_stage == 3 and self.world_size > 1,
+        )
+        self.reference_digest = base_digest(model)
+        reference = Reference(config, model, self.engine, device=self._device) if self._loss.needs_reference else None
+        self._updater = Updater(
+            config, self._loss, self.engine, self.optimizer, self.pack, reference=reference, device=self._device
         )
 
     def add_images(self, images: Mapping[str, bytes]) -> None:
         """Encoded images by the keys that groups name."""
         self.images.add(images)
 
-    def update(self, batch: UpdateBatch) -> UpdateStats:
+    def update(self, batch: UpdateBatch) -> tuple[UpdateStats, UpdateCost]:
         """One optimizer step per minibatch. Collective.
 
-        Raises FloatingPointError, on every rank and naming the queries, when a loss or gradient is not finite.
+        Raises NonFiniteError, on every rank and naming the queries, when a loss or gradient is not finite.
         """
-        started = time.perf_counter()
-        sums = _Sums(self._device)
-        gradient_norms = []
-        for index, groups in enumerate(batch.minibatches):
-            plan = plan_micro_batches(groups, self.config.max_tokens_per_micro_batch, batch.num_micro_batches[index])
-            if len(plan) != batch.num_micro_batches[index]:
-                raise ValueError(
-                    f"minibatch {index} needs {len(plan)} micro-batches on rank {self.rank}, the batch says "
-                    f"{batch.num_micro_batches[index]}; make it with make_update_batches and the learner's own config"
-                )
-            suspects: set[str] = set()
-            for micro_batch in plan:
-                suspects |= self._accumulate(micro_batch, batch, index, sums)
-            self._raise_together(suspects, f"the loss of minibatch {index} is not finite")
-            gradient_norms.append(self._step(batch.learning_rate, index, groups))
-        return sums.stats(
-            gradient_norm=sum(gradient_norms) / len(gradient_norms),
-            num_optimizer_steps=len(gradient_norms),
-            started=started,
-        )
+        with self._features_of(batch):
+            return self._updater.update(batch)
 
-    def gather_weights(self, dtype: str | None = None) -> list[np.ndarray]:
+    def reference_kl(self, batch: UpdateBatch) -> list[ResponseKl]:
+        """KL(sampler || reference) of this rank's responses. Collective."""
+        with self._features_of(batch):
+            found: list[ResponseKl] = self._updater.reference_kl(batch)
+        return found
+
+    def gather_weights(self, dtype: str | None = None, *, adapter_only: bool = False) -> list[np.ndarray]:
         """Buckets of safetensors bytes on rank 0 (see learner.weights), [] elsewhere; `dtype` is the receiver's, the
         policy's own by default. Collective."""
         from learner import weights
 
-        return weights.gather_weights(self.policy, getattr(torch, dtype or self.config.dtype), rank=self.rank)
+        kind = getattr(torch, dtype or self.config.dtype)
+        return weights.gather_weights(self.policy, kind, rank=self.rank, adapter_only=adapter_only)
 
     def read_exported(self, folder: str | Path, dtype: str | None = None) -> list[np.ndarray]:
         """The weights of a policy that `export` wrote, as buckets in the receiver's dtype. Any one rank."""
-        from learner.exported import read_exported
+        from learner.export import read_exported
 
         return read_exported(Path(folder), getattr(torch, dtype or self.config.dtype))
 
-    def save(self, folder: str | Path, client_state: dict[str, Any]) -> None:
-        """Write everything needed to go on exactly into `folder`, `client_state` (JSON) included. Collective."""
+    def save(self, folder: str | Path) -> None:
+        """Write everything needed to go on exactly into `folder`. Collective."""
         from learner.checkpoint import save_checkpoint
 
-        save_checkpoint(self.engine, Path(folder), client_state, self.config, rank=self.rank)
+        digest = self.reference_digest
+        save_checkpoint(self.engine, Path(folder), self.config, rank=self.rank, reference_digest=digest)
 
-    def load(self, folder: str | Path) -> dict[str, Any]:
-        """Restore what `save` wrote; returns the client state. Raises CheckpointError. Collective."""
+    def load(self, folder: str | Path) -> None:
+        """Restore what `save` wrote, also with another number of ranks or ZeRO stage. Collective.
+
+        Raises DamagedCheckpointError, or CheckpointError for the checkpoint of another policy.
+        """
         from learner.checkpoint import load_checkpoint
 
-        return load_checkpoint(self.engine, Path(folder), self.config, rank=self.rank)
+        digest = self.reference_digest
+        load_checkpoint(self.engine, Path(folder), self.config, rank=self.rank, reference_digest=digest)
 
     def export(self, folder: str | Path, dtype: str | None = None) -> None:
         """Write the policy as a plain Hugging Face folder with its processor. Collective."""
-        from learner.checkpoint import export_policy
+        from learner.export import export_policy
 
         export_policy(
             self.policy, self.processor, Path(folder), getattr(torch, dtype or self.config.dtype), rank=self.rank
         )
 
-    def pack(self, groups: list[TrainingGroup]) -> PackedRows:
-        """The groups as packed rows on this rank's device."""
+    def pack(self, groups: Sequence[TrainingGroup]) -> PackedRows:
+        """The groups as packed rows on this rank's device; with a frozen vision tower their features must be held."""
         config = self.policy.config
         rows = pack_rows(
             groups,
-            self.images.pixels,
+            self._image,
             self._prompt_positions,
             image_token_id=config.image_token_id,
             merge_size=config.vision_config.spatial_merge_size,
@@ -145,87 +163,15 @@ class LearnerWorker:
         token_types = (prompt_ids == self.policy.config.image_token_id).int()
         return self.policy.model.get_rope_index(prompt_ids, token_types, image_grid_thw=grids)[0]
 
-    def _accumulate(self, micro_batch: list[TrainingGroup], batch: UpdateBatch, index: int, sums: "_Sums") -> set[str]:
-        """Forward and backward of one micro-batch; the queries whose loss is not finite."""
-        rows = self.pack(micro_batch)
-        logprobs, entropies = self.engine(rows, temperature=batch.temperature, banned_token_ids=batch.banned_token_ids)
-        loss = clipped_policy_loss(
-            logprobs,
-            rows.sampler_logprobs,
-            rows.advantages,
-            clip_low=self.config.clip_low,
-            clip_high=self.config.clip_high,
-        )
-        # DeepSpeed averages gradients over ranks; the denominator is already the global number of tokens.
-        scale = self.world_size / batch.num_response_tokens[index]
-        self.engine.backward(loss.loss * scale, scale_wrt_gas=False)
-        if sums.add(loss, entropies, first_pass=index == 0):
-            return set()
-        with torch.no_grad():
-            log_ratio = logprobs - rows.sampler_logprobs
-            finite = log_ratio.isfinite() & (log_ratio.exp() * rows.advantages).isfinite()  # [N]
-        bad_rows = set((rows.predicting[~finite] // rows.input_ids.shape[1]).tolist())
-        return {rows.query_ids[row] for row in bad_rows} or set(rows.query_ids)
+    def _image(self, key: str) -> ImagePixels | ImageFeatures:
+        return self.images.pixels(key) if self.config.trains_vision else self.features[key]
 
-    def _step(self, learning_rate: float, index: int, groups: tuple[TrainingGroup, ...]) -> float:
-        """Optimizer step; returns the norm of the gradient before clipping."""
-        for parameter_group in self.optimizer.param_groups:
-            parameter_group["lr"] = learning_rate
-        self.engine.step()
-        norm = float(self.engine.get_global_grad_norm())
-        if not self.engine.was_step_applied() or not np.isfinite(norm):
-            queries = {group.query_id for group in groups}
-            self._raise_together(queries, f"the gradient of minibatch {index} is not finite")
-        return norm
-
-    def _raise_together(self, queries: set[str], what: str) -> None:
-        """Raise on every rank when any rank has suspects, so that none waits for a rank that is gone."""
-        of_ranks: list[Any] = [None] * self.world_size
-        torch.distributed.all_gather_object(of_ranks, sorted(queries))
-        suspects = sorted({query for of_rank in of_ranks for query in of_rank})
-        if suspects:
-            raise FloatingPointError(
-                f"{what}: queries {', '.join(suspects)}; look at their documents and rewards, lower "
-                "learner.learning_rate, or go on from the last checkpoint"
-            )
-
-
-class _Sums:
-    """Running sums over response tokens; `sampler` sums are of the first minibatch, before any update."""
-
-    def __init__(self, device: torch.device) -> None:
-        # loss, clipped, entropy, tokens, sampler kl, sampler difference, sampler tokens
-        self._sums = torch.zeros(7, dtype=torch.float64, device=device)
-        self._max = torch.zeros(1, dtype=torch.float64, device=device)
-
-    def add(self, loss: Any, entropies: Tensor, *, first_pass: bool) -> bool:
-        """Add a micro-batch; False when its loss or statistics are not finite."""
-        tokens = torch.tensor(float(len(entropies)), device=self._sums.device)
-        values = [loss.loss.detach(), loss.num_clipped, entropies.sum(), tokens]
-        values += [loss.kl, loss.logprob_difference, tokens] if first_pass else [torch.zeros_like(tokens)] * 3
-        stacked = torch.stack([value.double() for value in values])
-        self._sums += stacked
-        if first_pass:
-            self._max = torch.maximum(self._max, loss.logprob_difference_max.double())
-        return bool(stacked.isfinite().all())
-
-    def stats(self, *, gradient_norm: float, num_optimizer_steps: int, started: float) -> UpdateStats:
-        """Means over all ranks. Collective."""
-        torch.distributed.all_reduce(self._sums)
-        torch.distributed.all_reduce(self._max, op=torch.distributed.ReduceOp.MAX)
-        loss, clipped, entropy, tokens, kl, difference, sampler_tokens = self._sums.tolist()
-        return UpdateStats(
-            loss=loss / tokens,
-            gradient_norm=gradient_norm,
-            clip_fraction=clipped / tokens,
-            entropy=entropy / tokens,
-            sampler_kl=kl / sampler_tokens,
-            sampler_logprob_difference=difference / sampler_tokens,
-            sampler_logprob_difference_max=self._max.item(),
-            num_tokens=int(tokens),
-            num_optimizer_steps=num_optimizer_steps,
-            seconds=time.perf_counter() - started,
-        )
+    def _features_of(self, batch: UpdateBatch) -> AbstractContextManager[None]:
+        """Holds the features of the batch's images. Collective under ZeRO-3."""
+        if self.config.trains_vision:
+            return nullcontext()
+        groups = [group for minibatch in batch.minibatches for group in minibatch]
+        return self.features.holding([key for group in groups for key in group.image_keys])
 
 
 def _set_environment(rank: int, world_size: int, address: str, port: int) -> torch.device:

@@ -1,13 +1,14 @@
 """From rollouts and scores to training groups, records and metrics: pure functions of a step's data."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
-from learner.advantages import group_advantages, uninformative
-from learner.types import TrainingGroup, TrainingResponse
+from learner.advantages import batch_advantages, uninformative
+from learner.loss_config import Loss
+from learner.types import TrainingGroup, TrainingResponse, UpdateCost, UpdateStats
 from medvie_rl.data.queries import Query
 from rewards.scorer import FAILURES
 from rewards.types import AnswerStatus, LeafCounts, LeafOutcome, Score
@@ -29,9 +30,35 @@ class ScoredGroup:
         return [score.reward for score in self.scores]
 
 
-def make_training_groups(groups: Sequence[ScoredGroup], *, normalize: bool) -> list[TrainingGroup]:
-    """Groups to learn from, with group-relative advantages. Those with equal rewards teach nothing: dropped."""
-    return [_training_group(group, normalize) for group in groups if not uninformative(group.rewards)]
+def sampled_groups(groups: Sequence[ScoredGroup]) -> list[TrainingGroup]:
+    """All responses as the learner takes them, without advantages: to compare the sampler with the reference."""
+    return [_training_group(group, [0.0] * len(group.rewards)) for group in groups]
+
+
+def make_training_groups(
+    groups: Sequence[ScoredGroup], loss: Loss, penalties: Mapping[tuple[str, int], float] | None = None
+) -> list[TrainingGroup]:
+    """Groups to learn from, with the advantages that `loss` names.
+
+    Those whose advantages are all zero teach nothing and are dropped, unless the loss holds more than advantages (a KL,
+    an entropy bonus). Of the others, responses that were cut off are left out with `loss.overlong` drop.
+
+    `penalties` is what is taken off the reward of (query id, trace), the KL to the reference where it is in the reward.
+    """
+    rewards = [
+        [
+            reward - (penalties[group.query.id, trace] if penalties else 0.0)
+            for trace, reward in enumerate(group.rewards)
+        ]
+        for group in groups
+    ]
+    advantages = batch_advantages(rewards, loss.advantage)
+    made = [
+        _training_group(group, of_group, drop_truncated=loss.overlong == "drop")
+        for group, of_group in zip(groups, advantages, strict=True)
+        if any(of_group) or loss.regularizes
+    ]
+    return [group for group in made if group.responses]
 
 
 def rollout_records(step: int, groups: Sequence[ScoredGroup]) -> Iterator[dict[str, Any]]:
@@ -99,11 +126,20 @@ def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[
     return metrics
 
 
-def _training_group(group: ScoredGroup, normalize: bool) -> TrainingGroup:
-    advantages = group_advantages(group.rewards, normalize=normalize)
+def update_metrics(stats: UpdateStats, cost: UpdateCost) -> dict[str, float]:
+    """Metrics of an update; what it cost is named `time/` and `memory/`."""
+    metrics = {f"loss/{name}": value for name, value in asdict(stats).items() if value is not None}
+    metrics |= {f"time/update_{phase}": seconds for phase, seconds in cost.seconds.items()}
+    return metrics | {"memory/learner_gib": cost.memory_gib}
+
+
+def _training_group(group: ScoredGroup, advantages: Sequence[float], *, drop_truncated: bool = False) -> TrainingGroup:
     responses = tuple(
-        TrainingResponse(token_ids=rollout.token_ids, sampler_logprobs=rollout.logprobs, advantage=advantage)
-        for rollout, advantage in zip(group.group.rollouts, advantages, strict=True)
+        TrainingResponse(
+            token_ids=rollout.token_ids, sampler_logprobs=rollout.logprobs, advantage=advantage, trace=trace
+        )
+        for trace, (rollout, advantage) in enumerate(zip(group.group.rollouts, advantages, strict=True))
+        if not (drop_truncated and rollout.finish_reason is FinishReason.LENGTH)
     )
     return TrainingGroup(
         query_id=group.query.id,

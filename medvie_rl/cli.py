@@ -11,12 +11,16 @@ from learner.errors import CheckpointError
 from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.sft_command import add_sft
 
 _EPILOG = """examples:
   medvie train --config conf/local.yaml                      train the embedded nano policy on this machine
   medvie train --config conf/local.yaml num_steps=20 seed=2  the same with other settings
   medvie train --config conf/qwen2_5_vl_7b.yaml --dry-run    check a configuration and print its plan
   medvie train --resume runs/RUN                             go on with a run that was stopped
+  medvie train --resume runs/RUN learner.num_ranks=2         the same on other machines (see --help of train)
+  medvie train --config conf/local.yaml --resume-if-exists runs/RUN   for jobs that a cluster restarts
+  medvie export runs/RUN --out policies/mine                 the best policy as a Hugging Face folder
   medvie data import FOLDER --schema conf/schemas/visit_slip.yaml --out data/visits
   medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml slip.png
   medvie score --pred predictions.jsonl --truth annotations.jsonl --schema conf/schemas
@@ -56,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
+    add_sft(commands)
+    _add_export(commands)
     _add_extract(commands)
     _add_score(commands)
     _add_edits(commands)
@@ -69,9 +75,29 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source = train.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="FILE", help="a configuration file, e.g. conf/local.yaml")
     source.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with this run from its newest checkpoint")
+    train.add_argument(
+        "--resume-if-exists", type=Path, metavar="RUN_DIR",
+        help="with --config: the run's directory; go on with the run in it, or start one there",
+    )  # fmt: skip
     train.add_argument("--dry-run", action="store_true", help="check the configuration, print the plan, start nothing")
-    train.add_argument("overrides", nargs="*", metavar="key=value", help="settings, e.g. learner.learning_rate=1e-5")
+    train.add_argument(
+        "overrides", nargs="*", metavar="key=value",
+        help="settings, e.g. learner.learning_rate=1e-5; of a run that goes on, the layout only, e.g. "
+        "learner.num_ranks=2 learner.zero_stage=3 rollout.num_workers=2",
+    )  # fmt: skip
     train.set_defaults(command=_train)
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    export = commands.add_parser("export", help="a run's policy as a plain Hugging Face folder")
+    export.add_argument("run", type=Path, metavar="RUN_DIR")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder to make")
+    export.add_argument(
+        "--step", default="best", metavar="N|best|last", help="best on the validation documents (default), or of a step"
+    )
+    export.add_argument("--adapter", action="store_true", help="of a LoRA run: the adapter alone, not merged")
+    export.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as it was trained")
+    export.set_defaults(command=_export)
 
 
 def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -149,12 +175,20 @@ def _add_nano(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _train(options: argparse.Namespace) -> int:
     from medvie_rl.config import load_config
-    from medvie_rl.run import resolved_config
+    from medvie_rl.resume import check_only_layout_differs
+    from medvie_rl.run import has_checkpoint, output_folder, resolved_config
 
-    if options.resume and options.overrides:
-        raise UserError("a resumed run keeps its settings; overrides go with --config")
-    path = resolved_config(options.resume) if options.resume else options.config
-    config = load_config(path, options.overrides)
+    if options.resume and options.resume_if_exists:
+        raise UserError("--resume-if-exists goes with --config; --resume alone goes on with a run that is there")
+    named = options.resume or options.resume_if_exists
+    folder = output_folder(named) if named else None
+    resume = folder if folder and (options.resume or has_checkpoint(folder)) else None
+    if resume:
+        stored = resolved_config(resume)
+        config = load_config(options.config or stored, options.overrides)
+        check_only_layout_differs(resume, load_config(stored), config)
+    else:
+        config = load_config(options.config, options.overrides)
     if options.dry_run:
         from medvie_rl.plan import describe_plan
 
@@ -163,7 +197,16 @@ def _train(options: argparse.Namespace) -> int:
     set_environment(allow_downloads=config.allow_downloads)
     from medvie_rl.train import train
 
-    train(config, resume=options.resume)
+    train(config, resume=resume, folder=None if resume else folder)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    set_environment(allow_downloads=False)
+    from medvie_rl.export import export
+
+    export(options.run, options.out, step=options.step, adapter=options.adapter, dtype=options.dtype)
+    print(f"exported to {options.out}")
     return 0
 
 

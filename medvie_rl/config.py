@@ -7,7 +7,7 @@ starts. Each worker is handed its own part only.
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,11 +16,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cluster.config import ClusterConfig
 from learner.config import LearnerConfig
+from learner.loss_config import Loss, LossConfig
 from medvie_rl.data.ocr_prompt import OcrConfig
 from medvie_rl.data.queries import QueryConfig
 from medvie_rl.errors import ConfigError
+from medvie_rl.rails import RailsConfig
+from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
 from rewards.config import RewardConfig
 from rollout.config import RolloutConfig
+
+BEST_METRICS = ("f1", "precision", "recall", "valid_json")  # see Evaluation.step_metrics
 
 
 @dataclass(kw_only=True)
@@ -62,8 +67,13 @@ class CheckpointConfig:
 
     every: int = 10  # steps, 0 = only at the end
     keep: int = 2
+    best_metric: str = "f1"  # of the validation documents: chooses the best policy
 
     def __post_init__(self) -> None:
+        if self.best_metric not in BEST_METRICS:
+            raise ValueError(
+                f"checkpoint.best_metric: expected one of {', '.join(BEST_METRICS)}, got {self.best_metric!r}"
+            )
         if self.every < 0:
             raise ValueError(f"checkpoint.every: expected 0 (only the end) or more steps, got {self.every}")
         if self.keep < 1:
@@ -87,6 +97,7 @@ class Config:
     """Everything a run depends on."""
 
     name: str = "run"
+    method: str = "rl"  # rl | sft (supervised fine-tuning on the annotations, see `medvie sft`)
     seed: int = 1
     model: str = ""  # folder (or hub name, where downloads are allowed) of the policy to start from
     allow_downloads: bool = False  # let Hugging Face libraries fetch a model by its hub name
@@ -96,21 +107,28 @@ class Config:
     num_steps: int = 100
     queries_per_step: int = 12
     num_traces: int = 8  # responses sampled for each query
+    pipeline_depth: int = 0  # batches sampled ahead while the learner works; 0 = strictly on-policy
     data: DataConfig = field(default_factory=DataConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
     ocr: OcrConfig = field(default_factory=OcrConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    rails: RailsConfig = field(default_factory=RailsConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method: expected {' or '.join(METHODS)}, got {self.method!r}")
         for name in ("num_steps", "queries_per_step"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.pipeline_depth < 0:
+            raise ValueError(f"pipeline_depth: expected 0 (on-policy) or more batches, got {self.pipeline_depth}")
         if not self.model:
             raise ValueError("model: name the folder of the policy to start from, e.g. medvie_rl/nano/policy")
         if not self.data.path:
@@ -150,7 +168,21 @@ class Config:
                 f"ocr.max_tokens: {self.ocr.max_tokens} tokens of recognised text leave no place for image and keys in "
                 f"the {room} tokens that rollout.max_model_len minus rollout.max_response_tokens leave; lower it"
             )
+        if self.rails.stop_reference_kl and not self.loss.needs_reference:
+            raise ValueError(
+                "rails.stop_reference_kl: no reference is kept with learner.loss.kl_coefficient 0; set it, or leave "
+                "the rail at 0"
+            )
+        if self.method == "sft":
+            check_sft(self)
         _check_modes(self.queries.reasoning_fraction, self.evaluation.reasoning)
+
+    @property
+    def loss(self) -> Loss:
+        """The loss with every ingredient chosen."""
+        if self.method == "sft":
+            return SFT_LOSS
+        return self.learner.loss.resolved(pipelined=self.pipeline_depth > 0)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -177,6 +209,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     assert isinstance(config, Config)
+    if config.method == "rl":
+        config.learner.loss = LossConfig(**asdict(config.loss))  # named in full, as the run keeps it
     return config
 
 

@@ -46,9 +46,12 @@ class Display:
         self._task = self._progress.add_task("starting", total=config.num_steps, numbers="")
 
     def __enter__(self) -> Self:
+        batch = f"{self._config.queries_per_step} queries × {self._config.num_traces} traces"
+        if self._config.method == "sft":
+            batch = f"{self._config.queries_per_step} demonstrations"
         self.console.print(
-            f"[bold]{self._config.name}[/bold]: {self._config.num_steps} steps of {self._config.queries_per_step} "
-            f"queries × {self._config.num_traces} traces, seed {self._config.seed} → {self._folder}"
+            f"[bold]{self._config.name}[/bold]: {self._config.num_steps} steps of {batch}, seed {self._config.seed} "
+            f"→ {self._folder}"
         )
         self._progress.start()
         return self
@@ -65,8 +68,12 @@ class Display:
         else:
             self.console.print(text)
 
+    def notice(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A step is done: reward, held-out F1, seconds and the time left."""
+        """A step is done: reward (of demonstrations the loss), held-out F1, seconds and the time left."""
         self._f1 = metrics.get("eval/f1", self._f1)
         failures = [f"{metrics[name]:.0f} {text}" for name, text in _SCORING_FAILURES.items() if metrics.get(name)]
         if failures:  # a line of its own, which stays at a terminal, too
@@ -75,6 +82,8 @@ class Display:
         numbers = []
         if "reward/mean" in metrics:
             numbers.append(f"reward {metrics['reward/mean']:.3f}")
+        elif "loss/loss" in metrics and self._config.method == "sft":
+            numbers.append(f"loss {metrics['loss/loss']:.3f}")
         if self._f1 is not None:
             numbers.append(f"validation F1 {self._f1:.3f}")
         if step > 0:

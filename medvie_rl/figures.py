@@ -18,24 +18,21 @@ _OUTCOME_COLOURS = {"correct": _GREEN, "convention": _ORANGE}
 
 
 def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Reward, held-out scores, errors and length over the steps, as a PNG."""
+    """Reward, held-out scores, errors and length over the steps, as a PNG; of a run on demonstrations, which have no
+    rewards, the loss and the gradient in place of rewards and errors."""
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True, layout="constrained")
-    reward, scores, errors, length = axes.flat
-    _line(reward, metrics, "reward/mean", "mean of all traces", _BLUE)
-    _line(reward, metrics, "reward/best_of_group", "best of a query's traces", _GREY)
-    reward.set_title("Training reward")
-    for name, label, colour in (("f1", "F1", _BLUE), ("precision", "precision", _ORANGE), ("recall", "recall", _GREEN)):
-        _line(scores, metrics, f"eval/{name}", label, colour, marker="o")
-    scores.set_title("Validation documents, greedy answers")
-    for name, label, colour in (
-        ("convention", "right, in the wrong format", _ORANGE),
-        ("misread", "misread", _RED),
-        ("hallucinated", "invented", _BLUE),
-        ("omitted", "left out", _GREY),
-    ):
-        _line(errors, metrics, f"reward/{name}_per_response", label, colour)
-    errors.set_title("Errors per training response")
-    _line(length, metrics, "rollout/tokens_mean", "tokens per response", _BLUE)
+    learning, scores, errors, length = axes.flat
+    _draw_scores(scores, metrics)
+    if any("reward/mean" in entry for entry in metrics):
+        _draw_rewards(learning, errors, metrics)
+        _line(length, metrics, "rollout/tokens_mean", "tokens per response", _BLUE)
+    else:
+        _line(learning, metrics, "loss/loss", "negative log-likelihood per token", _BLUE)
+        learning.set_title("Training loss")
+        _line(errors, metrics, "loss/gradient_norm", "gradient norm, before clipping", _BLUE)
+        errors.set_title("Gradient")
+        _line(length, metrics, "sft/tokens_mean", "tokens per demonstration", _GREY)
+        _line(length, metrics, "eval/tokens_mean", "tokens per answer, validation documents", _BLUE, marker="o")
     length.set_title("Response length")
     for axis in axes.flat:
         axis.grid(alpha=0.25)
@@ -46,6 +43,26 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.set_xlabel("step")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _draw_scores(axis: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
+    for name, label, colour in (("f1", "F1", _BLUE), ("precision", "precision", _ORANGE), ("recall", "recall", _GREEN)):
+        _line(axis, metrics, f"eval/{name}", label, colour, marker="o")
+    axis.set_title("Validation documents, greedy answers")
+
+
+def _draw_rewards(reward: Any, errors: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
+    _line(reward, metrics, "reward/mean", "mean of all traces", _BLUE)
+    _line(reward, metrics, "reward/best_of_group", "best of a query's traces", _GREY)
+    reward.set_title("Training reward")
+    for name, label, colour in (
+        ("convention", "right, in the wrong format", _ORANGE),
+        ("misread", "misread", _RED),
+        ("hallucinated", "invented", _BLUE),
+        ("omitted", "left out", _GREY),
+    ):
+        _line(errors, metrics, f"reward/{name}_per_response", label, colour)
+    errors.set_title("Errors per training response")
 
 
 def draw_examples(examples: Sequence[Mapping[str, Any]], path: Path) -> None:

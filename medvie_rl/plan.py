@@ -1,11 +1,12 @@
 """What a configuration would do, in words and numbers: `medvie train --dry-run`. Starts nothing."""
 
+from learner.config import LearnerConfig
 from medvie_rl.config import Config, to_yaml
 
 
 def describe_plan(config: Config) -> str:
     """The resolved configuration, who runs where, and the arithmetic of a batch."""
-    return f"{to_yaml(config)}\n{_layout(config)}\n{_arithmetic(config)}"
+    return f"{to_yaml(config)}\n{_layout(config)}\n{_loss(config)}\n{_arithmetic(config)}"
 
 
 def _layout(config: Config) -> str:
@@ -20,14 +21,44 @@ def _layout(config: Config) -> str:
             f"  rollout   {rollout.num_workers} vLLM engines × {cluster.rollout_gpus:g} GPU, "
             f"{cluster.rollout_cpus:g} CPU, {rollout.dtype}",
             f"  learner   {learner.num_ranks} DeepSpeed ranks × {cluster.learner_gpus:g} GPU, "
-            f"{cluster.learner_cpus:g} CPU, ZeRO-{learner.zero_stage}, {learner.dtype}",
+            f"{cluster.learner_cpus:g} CPU, ZeRO-{learner.zero_stage}, {learner.dtype}, {_trained(learner)}",
             f"  reward    1 actor × {cluster.reward_cpus:g} CPU, {reward.num_processes} scoring processes{components}",
+        ]
+    )
+
+
+def _trained(learner: LearnerConfig) -> str:
+    if learner.lora.rank:
+        return f"LoRA rank {learner.lora.rank}"
+    frozen = {"vision tower": learner.freeze_vision, "projector": learner.freezes_projector}
+    names = " and ".join(name for name, is_frozen in frozen.items() if is_frozen)
+    return f"full fine-tuning{f' but {names}' if names else ''}"
+
+
+def _loss(config: Config) -> str:
+    loss = config.loss
+    if config.method == "sft":
+        reasoning = f"reasoning from {config.sft.traces}" if config.sft.traces else "without reasoning"
+        return f"Loss: negative log-likelihood of demonstrations, mean over tokens; {reasoning}"
+    kl = f"{loss.kl_coefficient:g} × {loss.kl_estimator} in the {loss.kl_in}" if loss.needs_reference else "none"
+    correction = f"{loss.importance} by {loss.importance_level} at {loss.importance_max:g}"
+    return "\n".join(
+        [
+            f"Loss: {loss.preset}",
+            f"  advantage {loss.advantage}, {loss.ratio} ratio, {loss.surrogate} surrogate in "
+            f"[{1 - loss.clip_low:g}, {1 + loss.clip_high:g}], mean by {loss.aggregation}",
+            f"  KL to the reference: {kl}; entropy bonus {loss.entropy_coefficient:g}; truncated responses: "
+            f"{loss.overlong}",
+            f"  sampler against learner: {correction if loss.corrects_sampler else 'not corrected'}; batches sampled "
+            f"ahead: {config.pipeline_depth}",
         ]
     )
 
 
 def _arithmetic(config: Config) -> str:
     learner = config.learner
+    if config.method == "sft":
+        return _arithmetic_of_sft(config)
     num_rollouts = config.queries_per_step * config.num_traces
     num_updates = learner.epochs_per_step * learner.minibatches_per_step
     groups = config.queries_per_step / learner.minibatches_per_step / learner.num_ranks
@@ -42,5 +73,21 @@ def _arithmetic(config: Config) -> str:
             f"  micro-batches of at most {learner.max_tokens_per_micro_batch} packed tokens (prompt once per group)",
             f"  {config.num_steps} steps = {config.num_steps * num_updates} updates, "
             f"{config.num_steps * config.queries_per_step} queries",
+        ]
+    )
+
+
+def _arithmetic_of_sft(config: Config) -> str:
+    learner = config.learner
+    num_updates = learner.epochs_per_step * learner.minibatches_per_step
+    return "\n".join(
+        [
+            "Batch arithmetic",
+            f"  {config.queries_per_step} demonstrations a step, each a query with its one response of at most "
+            f"{config.rollout.max_response_tokens} tokens",
+            f"  {learner.epochs_per_step} epochs × {learner.minibatches_per_step} minibatches = {num_updates} "
+            "optimizer updates a step",
+            f"  {config.num_steps} steps = {config.num_steps * num_updates} updates, "
+            f"{config.num_steps * config.queries_per_step} demonstrations",
         ]
     )

@@ -1,7 +1,8 @@
 """The run directory: configuration, metrics, records, checkpoints, best policy, W&B, and what a resumed run needs.
 
 runs/NAME-TIME/
-  config.yaml          the resolved configuration
+  config.yaml          the resolved configuration; config-step-N.yaml: the one before a resume at step N changed it
+  inputs.json          digests of documents, schemas, prompt and base policy
   metrics.jsonl        one object a step
   rollouts/            one JSONL file a step: every response with its reward
   evaluations/         answers and scores on held-out documents: before, during, after
@@ -17,29 +18,29 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from learner.manifest import sync_names
+from medvie_rl.checkpoints import Checkpoints, read_in_flight
+from medvie_rl.checkpoints import RunState as RunState
 from medvie_rl.config import Config, load_config, to_yaml
 from medvie_rl.errors import ConfigError
 from medvie_rl.files import write_atomically
+from medvie_rl.fingerprint import check_inputs
 from medvie_rl.policy_card import PolicyCard, read_policy_card
+from medvie_rl.resume import check_only_layout_differs
+from rollout.types import RolloutGroup
 
 _RAY_PACKAGES = "working_dir_files"  # where Ray unpacks the working directory of a job
-
-
-@dataclass(kw_only=True)
-class RunState:
-    """Where a run stands after `step` steps. `weight_version` counts updates that changed the policy."""
-
-    step: int = 0
-    weight_version: int = 0
-    best_step: int = -1
-    best_f1: float = -1.0
-    seconds: float = 0.0  # of training so far, over all resumes
-    wandb_id: str = ""
+_FOLDERS = ("rollouts", "evaluations", "checkpoints")
+_LOCK = ".lock"
+_BEFORE_CHECKPOINT = {  # what a run makes before its first checkpoint
+    *_FOLDERS, _LOCK, "config.yaml", "inputs.json", "metrics.jsonl", "wandb", "failures",
+    ".config.yaml.partial", ".inputs.json.partial", ".metrics.jsonl.partial",
+}  # fmt: skip
 
 
 class Run:
@@ -48,36 +49,54 @@ class Run:
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder = folder
         self.config = config
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
         self._wandb: Any = None
         self._lock = _lock(folder)
 
     @classmethod
-    def create(cls, config: Config) -> "Run":
-        """A new run directory below `output_dir`, never an existing one."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        base = _output_folder(config.output_dir) / f"{config.name}-seed{config.seed}-{stamp}"
-        folder = base
-        for attempt in range(1, 1000):
-            try:
-                folder.mkdir(parents=True)
-                break
-            except FileExistsError:
-                folder = base.with_name(f"{base.name}-{attempt}")
-        for name in ("rollouts", "evaluations", "checkpoints"):
-            (folder / name).mkdir()
-        write_atomically(folder / "config.yaml", to_yaml(config))
-        return cls(folder, config)
+    def create(cls, config: Config, folder: Path | None = None) -> "Run":
+        """A new run directory, never that of another run: `folder`, or a new one below `output_dir`.
+
+        `folder` may hold a run that has no checkpoint yet, which is begun anew. Raises ConfigError if it holds
+        anything else.
+        """
+        if folder is None:
+            run = cls(_new_folder(config), config)
+        else:
+            _check_is_free(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder.absolute(), config)
+            _clear(run.folder)
+        for name in _FOLDERS:
+            (run.folder / name).mkdir()
+        write_atomically(run.folder / "config.yaml", to_yaml(config))
+        return run
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
-        """An existing run, with the configuration it was started with."""
-        return cls(folder.absolute(), load_config(resolved_config(folder)))
+    def open(cls, folder: Path, config: Config | None = None) -> "Run":
+        """An existing run, with the configuration it was started with or `config`.
+
+        Raises ConfigError if `config` differs from the first in more than the layout (see resume.py).
+        """
+        stored = load_config(resolved_config(folder))
+        if config is not None:
+            check_only_layout_differs(folder, stored, config)
+        return cls(folder.absolute(), config or stored)
+
+    def check_inputs(self, inputs: Mapping[str, str]) -> None:
+        """Keep the digests of what the run depends on, or raise ConfigError if they are not those it started with."""
+        path = self.folder / "inputs.json"
+        if path.is_file():
+            check_inputs(self.folder, json.loads(path.read_text(encoding="utf-8")), inputs)
+        else:
+            write_atomically(path, json.dumps(inputs, indent=1) + "\n")
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
     def start_logging(self, state: RunState) -> None:
         """Open W&B; forget what a killed run logged or recorded after the checkpoint it continues from."""
-        self._forget_after(state.step)
+        self._forget_after(state)
+        self._keep_old_config(state.step)
         if self.config.wandb.mode != "disabled":
             self._wandb = _start_wandb(self.folder, self.config, state)
 
@@ -138,19 +157,16 @@ class Run:
         """Folder of the best policy, in Hugging Face format."""
         return self.folder / "best"
 
-    def save(self, state: RunState, write: Callable[[Path], None]) -> None:
-        """Save a checkpoint: `write` fills a folder aside, which is then renamed; older ones are removed."""
-        final = self.folder / "checkpoints" / _checkpoint_name(state.step)
-        aside = final.with_name(f".{final.name}.partial")
-        _remove(aside)
-        aside.mkdir(parents=True)
-        write(aside)
-        write_atomically(aside / "state.json", json.dumps(asdict(state)))
-        _remove(final)
-        os.rename(aside, final)
-        for old in self._checkpoints()[: -self.config.checkpoint.keep]:
-            if old.name != _checkpoint_name(state.best_step):  # its policy can be exported again
-                _remove(old)
+    def save(
+        self, state: RunState, write: Callable[[Path], None], in_flight: Mapping[int, Sequence[RolloutGroup]]
+    ) -> None:
+        """Save a checkpoint: `write` puts the learner's part into a folder and seals it; `in_flight` are the batches by
+        step that were generated and not trained on."""
+        self.checkpoints.save(state, to_yaml(self.config), write, in_flight)
+
+    def in_flight(self, checkpoint: Path) -> dict[int, list[RolloutGroup]]:
+        """The batches by step that were in flight when a checkpoint was saved."""
+        return read_in_flight(checkpoint)
 
     def best_policy_step(self) -> int:
         """The step whose policy `best_policy` holds, -1 if there is none yet."""
@@ -162,41 +178,49 @@ class Run:
         aside, old = self.folder / ".best.partial", self.folder / ".best.old"
         _remove(aside)
         write(aside)
-        card = PolicyCard(
-            run=self.folder.name,
-            step=step,
-            reasoning=self.config.evaluation.reasoning,
-            rollout=asdict(self.config.rollout),
-            ocr={"mode": self.config.ocr.mode, "max_tokens": self.config.ocr.max_tokens},
-        )
-        card.write(aside, Path(self.config.prompt))
+        policy_card(self.folder.name, step, self.config).write(aside, Path(self.config.prompt))
         _remove(old)
         if self.best_policy.exists():
             os.rename(self.best_policy, old)
         os.rename(aside, self.best_policy)
+        sync_names(self.folder)
         _remove(old)
 
-    def checkpoints(self) -> list[tuple[Path, RunState]]:
-        """The complete checkpoints with the state that each holds, the newest first."""
-        return [
-            (folder, RunState(**json.loads((folder / "state.json").read_text(encoding="utf-8"))))
-            for folder in reversed(self._checkpoints())
-        ]
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob("step-*"))
-
-    def _forget_after(self, step: int) -> None:
-        kept = [line for line in self.metrics() if line["step"] <= step] if self._checkpoints() else []
+    def _forget_after(self, state: RunState) -> None:
+        self.checkpoints.forget_after(state.step)
+        kept = [line for line in self.metrics() if line["step"] <= state.step] if self.checkpoints.folders() else []
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.folder / "metrics.jsonl", text)
-        for path in (self.folder / "rollouts").glob("step-*.jsonl"):
-            if int(path.stem.split("-")[1]) > step:
+        records = [*(self.folder / "rollouts").glob("step-*.jsonl"), *self.folder.glob("evaluations/step-*.json")]
+        for path in records:
+            if int(path.stem.split("-")[1]) > state.step:
                 path.unlink()
+        if state.step < self.config.num_steps and not state.stopped:
+            for name in ("evaluations/after.json", "summary.json"):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _keep_old_config(self, step: int) -> None:
+        path = self.folder / "config.yaml"
+        stored = path.read_text(encoding="utf-8")
+        if stored != to_yaml(self.config):
+            write_atomically(self.folder / f"config-step-{step}.yaml", stored)
+            write_atomically(path, to_yaml(self.config))
 
 
-def _checkpoint_name(step: int) -> str:
-    return f"step-{step:06d}"
+def policy_card(run: str, step: int, config: Config) -> PolicyCard:
+    """What the policy of a run says of itself."""
+    return PolicyCard(
+        run=run,
+        step=step,
+        reasoning=config.evaluation.reasoning,
+        rollout=asdict(config.rollout),
+        ocr={"mode": config.ocr.mode, "max_tokens": config.ocr.max_tokens},
+    )
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a run in the folder that can be gone on with."""
+    return bool(Checkpoints(folder / "checkpoints", keep=1).folders())
 
 
 def resolved_config(folder: Path) -> Path:
@@ -207,7 +231,36 @@ def resolved_config(folder: Path) -> Path:
     return path
 
 
-def _output_folder(output_dir: str) -> Path:
+def _new_folder(config: Config) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    base = output_folder(config.output_dir) / f"{config.name}-seed{config.seed}-{stamp}"
+    for folder in (base, *(base.with_name(f"{base.name}-{attempt}") for attempt in range(1, 1000))):
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise ConfigError(f"{base}: a thousand runs of this name were started in this second; set another name")
+
+
+def _check_is_free(folder: Path) -> None:
+    if has_checkpoint(folder):
+        raise ConfigError(f"{folder}: there is a run with checkpoints; go on with it, or name another folder")
+    strange = sorted(path.name for path in folder.glob("*") if path.name not in _BEFORE_CHECKPOINT)
+    if strange or (folder.exists() and not folder.is_dir()):
+        found = f", but it holds {strange[0]}" if strange else ""
+        raise ConfigError(f"{folder}: not the directory of a run without checkpoint{found}; name another folder")
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
+def output_folder(output_dir: str | Path) -> Path:
     """A relative folder lies below the current one; in a submitted job, whose own folder is temporary, below home."""
     in_job_package = _RAY_PACKAGES in Path.cwd().parts
     return (Path.home() / "medvie" if in_job_package else Path.cwd()) / output_dir
@@ -236,13 +289,14 @@ def _start_wandb(folder: Path, config: Config, state: RunState) -> Any:
         mode=config.wandb.mode,  # type: ignore[arg-type]  # checked when the configuration is read
         dir=str(folder),
         config=asdict(config),
+        allow_val_change=True,  # of the layout, when a run goes on
         settings=settings,
     )
 
 
 def _lock(folder: Path) -> IO[bytes]:
     """Held as long as the run's object lives: two processes must not write the same run."""
-    file = (folder / ".lock").open("wb")
+    file = (folder / _LOCK).open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -94,6 +94,7 @@ def _summary(
         "best_step": state.best_step,
         "seconds": round(state.seconds, 1),
         "seed": run.config.seed,
+        "method": run.config.method,
         "reasoning": run.config.evaluation.reasoning,
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from cluster.actors import ActorGroup, Bundle, wait_for
 from cluster.session import connect
 from learner.batching import make_update_batches
 from learner.config import LearnerConfig
-from learner.types import TrainingGroup, UpdateStats
+from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 from learner.worker import LearnerWorker
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
@@ -60,7 +61,7 @@ class Workers:
         self._config = config
         self._data = data
         self._known_images: dict[Any, set[str]] = {}
-        self._processor = processor
+        self.processor = processor
         self._ocr = ocr
         self._rollouts = self._start_rollouts()
         self._rewards = self._start_rewards()
@@ -81,7 +82,11 @@ class Workers:
     # --- generate and score ------------------------------------------------------------------------------------------
 
     def generate(self, queries: Sequence[Query], *, step: int, greedy: bool = False) -> list[RolloutGroup]:
-        """Sample `num_traces` responses for every query, or one greedy answer each, in the order of the queries.
+        """Sample `num_traces` responses for every query, or one greedy answer each, in the order of the queries."""
+        return self.start_generating(queries, step=step, greedy=greedy).result()
+
+    def start_generating(self, queries: Sequence[Query], *, step: int, greedy: bool = False) -> "PendingRollouts":
+        """The same without waiting. Engines take calls one after the other, a sync behind it included.
 
         Queries go to workers statically, in contiguous shares; seeds are a hash of (seed, step, query).
         """
@@ -91,7 +96,7 @@ class Workers:
         for actor, share in zip(self._rollouts.actors, shares, strict=True):
             self._send_images(actor, [query for query, _ in share])
             pending.append(actor.generate.remote([request for _, request in share]))
-        return list(chain.from_iterable(wait_for(pending, "rollouts")))
+        return PendingRollouts(pending)
 
     def score(
         self, queries: Sequence[Query], groups: Sequence[RolloutGroup], *, built_in_only: bool = False
@@ -111,22 +116,40 @@ class Workers:
 
     def update(
         self, queries: Sequence[Query], groups: Sequence[TrainingGroup], *, learning_rate: float, step: int
-    ) -> UpdateStats:
-        """One update of the policy by all learner ranks."""
-        batches = make_update_batches(
-            groups,
-            self._config.learner,
-            learning_rate=learning_rate,
-            temperature=self._config.rollout.temperature,
-            banned_token_ids=self.banned_token_ids,
-            seed=stable_hash("minibatches", self._config.seed, step),
-        )
-        actors = self._learners.actors
-        for actor in actors:
+    ) -> tuple[UpdateStats, UpdateCost]:
+        """One update of the policy by all learner ranks; the cost is that of rank 0."""
+        seed = stable_hash("minibatches", self._config.seed, step)
+        batches = self._update_batches(groups, self._config.learner, learning_rate=learning_rate, seed=seed)
+        stats, cost = self._learn("update", batches, queries, "the update")[0]
+        return stats, cost
+
+    def reference_kl(self, queries: Sequence[Query], groups: Sequence[TrainingGroup]) -> dict[tuple[str, int], float]:
+        """KL to the reference of every response, summed over its tokens, by (query id, trace)."""
+        once = replace(self._config.learner, epochs_per_step=1, minibatches_per_step=1)
+        batches = self._update_batches(groups, once, learning_rate=0.0, seed=0)
+        found: list[list[ResponseKl]] = self._learn("reference_kl", batches, queries, "the reference's logprobs")
+        return {(entry.query_id, entry.trace): entry.kl for of_rank in found for entry in of_rank}
+
+    def _learn(self, method: str, batches: Sequence[UpdateBatch], queries: Sequence[Query], what: str) -> list[Any]:
+        """Call a method of all learner ranks, each with its batch."""
+        for actor in self._learners.actors:
             self._send_images(actor, queries)
-        pending = [actor.update.remote(batch) for actor, batch in zip(actors, batches, strict=True)]
-        stats: list[UpdateStats] = wait_for(pending, "the update")
-        return stats[0]
+        calls = zip(self._learners.actors, batches, strict=True)
+        return wait_for([getattr(actor, method).remote(batch) for actor, batch in calls], what)
+
+    def _update_batches(
+        self, groups: Sequence[TrainingGroup], config: LearnerConfig, *, learning_rate: float, seed: int
+    ) -> list[UpdateBatch]:
+        sampled = self._config.method == "rl"  # demonstrations were not: they are learned as the text that they are
+        return make_update_batches(
+            groups,
+            config,
+            learning_rate=learning_rate,
+            temperature=self._config.rollout.temperature if sampled else 1.0,
+            max_response_tokens=self._config.rollout.max_response_tokens,
+            banned_token_ids=self.banned_token_ids if sampled else (),
+            seed=seed,
+        )
 
     def sync_weights(self, version: int) -> WeightReceipt:
         """Bring the learner's weights into every engine; they go into Ray's object store once."""
@@ -142,7 +165,7 @@ class Workers:
 
     def save(self, folder: Path) -> None:
         """Write the learner's state, every rank its part, into a folder that all nodes see."""
-        pending = [actor.save.remote(folder.absolute(), {}) for actor in self._learners.actors]
+        pending = [actor.save.remote(folder.absolute()) for actor in self._learners.actors]
         wait_for(pending, "the checkpoint")
 
     def load(self, folder: Path) -> None:
@@ -182,17 +205,18 @@ class Workers:
         group = ActorGroup([bundle] * config.num_ranks, timeout_seconds=cluster.resource_timeout_seconds)
         address, port = group.meeting_point(cluster.learner_port)
         arguments = [
-            (config, self._config.model, rank, config.num_ranks, address, port) for rank in range(config.num_ranks)
+            (config, self._config.model, rank, config.num_ranks, address, port, self._config.loss)
+            for rank in range(config.num_ranks)
         ]
         group.start(LearnerWorker, arguments, learner_environment(config))
         return group
 
     # --- prompts and images ------------------------------------------------------------------------------------------
 
-    def _request(self, query: Query, *, step: int, greedy: bool) -> GenerationRequest:
-        schema = self._data.schemas[query.document.schema]
+    def prompt(self, query: Query) -> str:
+        """The rendered prompt of a query, with one placeholder an image."""
         text = self._data.template.user_text(
-            schema,
+            self._data.schemas[query.document.schema],
             query.keys,
             reasoning=query.reasoning,
             ocr=self._ocr.lines(query.document, self._data),
@@ -200,9 +224,12 @@ class Workers:
             descriptions=query.descriptions,
             language=query.document.language,
         )
+        return render_chat(self.processor, text, num_images=len(query.document.image_keys))
+
+    def _request(self, query: Query, *, step: int, greedy: bool) -> GenerationRequest:
         return GenerationRequest(
             query_id=query.id,
-            prompt=render_chat(self._processor, text, num_images=len(query.document.image_keys)),
+            prompt=self.prompt(query),
             image_keys=query.document.image_keys,
             num_traces=1 if greedy else self._config.num_traces,
             seed=stable_hash("rollout", self._config.seed, step, query.id),
@@ -234,7 +261,7 @@ class Workers:
                 descriptions=longest_descriptions(schema) if self._config.queries.paraphrase_fraction else {},
                 language=document.language,
             )
-            num_tokens = document_prompt_tokens(self._processor, document, text)
+            num_tokens = document_prompt_tokens(self.processor, document, text)
             if num_tokens > limit:
                 too_long.append(f"document '{document.id}' ({num_tokens} tokens)")
         if too_long:
@@ -243,6 +270,17 @@ class Workers:
                 f"rollout.max_response_tokens leave: {', '.join(too_long[:5])}. Raise max_model_len, or lower "
                 "max_pixels in the policy's preprocessor configuration (or ocr.max_tokens, with ocr.mode on)"
             )
+
+
+class PendingRollouts:
+    """A batch that the engines are sampling, each its share."""
+
+    def __init__(self, references: Sequence[Any]) -> None:
+        self._references = references
+
+    def result(self) -> list[RolloutGroup]:
+        """Wait for the batch; the groups come in the order of the queries."""
+        return list(chain.from_iterable(wait_for(self._references, "rollouts")))
 
 
 def _read_text(config: Config, data: RunData, tokenizer: Any, status: Callable[[str], None]) -> OcrPrompts:

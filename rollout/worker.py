@@ -52,9 +52,7 @@ class RolloutWorker:
         if is_cpu and not config.kv_cache_gib:
             raise ValueError("rollout.kv_cache_gib is 0, which only a GPU engine understands; set it, for example to 1")
         self._llm = LLM(model, **_engine_arguments(config, is_cpu=is_cpu))
-        hf_config = self._llm.model_config.hf_config
-        ids = {getattr(hf_config, name, None) for name in _BANNED_ID_NAMES}
-        self._banned_token_ids = tuple(sorted(token_id for token_id in ids if token_id is not None))
+        self._banned_token_ids = banned_ids(self._llm.model_config.hf_config)
 
     @property
     def weight_version(self) -> int:
@@ -199,6 +197,12 @@ class RolloutWorker:
             shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return text
+
+
+def banned_ids(hf_config: Any) -> tuple[int, ...]:
+    """Ids that a policy of this Hugging Face configuration must never be let sample, ascending."""
+    ids = {getattr(hf_config, name, None) for name in _BANNED_ID_NAMES}
+    return tuple(sorted(token_id for token_id in ids if token_id is not None))
 
 
 def decode_image(key: str, data: bytes) -> "Image":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +15,12 @@ from rich.table import Table
 from medvie_rl.bench.documents import bench_open, bench_stream
 from medvie_rl.bench.imports import bench_import
 from medvie_rl.bench.rewards import bench_against_nted, bench_flat, bench_table
+from medvie_rl.bench.steps import bench_against_trl, bench_reasoning_against_trl
 from medvie_rl.bench.synth import bench_synth
 from medvie_rl.bench.types import Result
+from medvie_rl.bench.updates import bench_packed_reasoning_update, bench_packed_update
 
+_COMMAND = "python -m medvie_rl.bench"
 BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "reward_flat_responses_per_s": bench_flat,
     "reward_table_responses_per_s": bench_table,
@@ -25,12 +29,16 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "synth_documents_per_s": bench_synth,
     "dataset_stream_peak_mib": bench_stream,
     "dataset_open_peak_mib": bench_open,
+    "packed_update_vs_naive": bench_packed_update,
+    "packed_update_vs_naive_reasoning": bench_packed_reasoning_update,
+    "rl_step_vs_trl": bench_against_trl,
+    "rl_step_vs_trl_reasoning": bench_reasoning_against_trl,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what `--only` names (all by default); returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m medvie_rl.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__)
     parser.add_argument("--only", default="*", help="names of results, with * for any text, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="JSON file to write")
     options = parser.parse_args(arguments)
@@ -39,8 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen:
         print(f"error: no benchmark is named {options.only!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
+    if any("trl" in name for name in chosen) and find_spec("trl") is None:
+        print("error: TRL is not installed; `make bench` does it, or `pip install -c constraints.txt -e .[bench]`; "
+              "--only chooses benchmarks that do without", file=sys.stderr)  # fmt: skip
+        return 2
     results = [BENCHMARKS[name]() for name in chosen]
-    options.out.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n", encoding="utf-8")
+    lines = [asdict(result) | {"command": f"{_COMMAND} --only {result.name}"} for result in results]
+    options.out.write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
     Console().print(_table(results))
     print(f"written to {options.out}")
     return 0

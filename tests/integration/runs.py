@@ -44,9 +44,23 @@ def only_run(output_dir: Path) -> Path:
     return folder
 
 
+def restartable_command(folder: Path, *overrides: str, config: str = "conf/local.yaml") -> list[str]:
+    """The command line of a run in `folder`, which goes on with it when given again."""
+    command = [sys.executable, "-m", "medvie_rl", "train", "--config", config, "--resume-if-exists", str(folder)]
+    return [*command, *overrides]
+
+
+def resume_command(folder: Path, *overrides: str) -> list[str]:
+    """The command line that goes on with a run."""
+    return [sys.executable, "-m", "medvie_rl", "train", "--resume", str(folder), *overrides]
+
+
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """The logged metrics of a run."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The logged metrics of a run, none if it has not got that far."""
+    path = folder / "metrics.jsonl"
+    content = path.read_text(encoding="utf-8") if path.is_file() else ""
+    whole = content[: content.rfind("\n") + 1]  # the last line of a run that goes on may be half written
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def without_times(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -61,3 +75,13 @@ def summary_of(folder: Path) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     summary.pop("seconds")
     return summary
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    """Two runs left the same numbers and records, to the bit: all but times and memory."""
+    assert without_times(metrics_of(folder)) == without_times(metrics_of(other))
+    assert summary_of(folder) == summary_of(other)
+    for name in ("rollouts", "evaluations"):
+        ours, theirs = ({path.name: path.read_bytes() for path in (each / name).iterdir()} for each in (folder, other))
+        assert ours.keys() == theirs.keys(), name
+        assert [file for file in ours if ours[file] != theirs[file]] == [], name

@@ -12,7 +12,8 @@ def test_a_benchmark_measures_and_writes_what_it_measured(tmp_path: Path, capsys
     out = tmp_path / "bench.json"
     assert main(["--only", "reward_flat*", "--out", str(out)]) == 0
     (result,) = json.loads(out.read_text(encoding="utf-8"))
-    assert set(result) == {"name", "value", "unit", "better", "compared_with"}
+    assert set(result) == {"name", "value", "unit", "better", "compared_with", "command"}
+    assert result["command"] == "python -m medvie_rl.bench --only reward_flat_responses_per_s"
     assert result["name"] == "reward_flat_responses_per_s" and result["value"] > 0 and result["better"] == "higher"
     assert "ANLS*" in result["compared_with"] and "Donut nTED" in result["compared_with"]
     assert f"written to {out}" in capsys.readouterr().out
@@ -21,3 +22,11 @@ def test_a_benchmark_measures_and_writes_what_it_measured(tmp_path: Path, capsys
 def test_an_unknown_name_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "tokens", "--out", str(tmp_path / "bench.json")]) == 2
     assert "reward_vs_donut_nted" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_comparison_with_trl_says_how_to_install_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medvie_rl.bench.__main__.find_spec", lambda name: None)
+    assert main(["--only", "rl_step_*,reward_flat*", "--out", str(tmp_path / "bench.json")]) == 2
+    assert "make bench" in capsys.readouterr().err and not list(tmp_path.iterdir())

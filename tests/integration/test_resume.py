@@ -1,49 +1,94 @@
-"""A run that was killed and resumed ends with the numbers of one that was not."""
+"""Going on with a run: from a damaged checkpoint, in another layout, and what is refused."""
 
-import os
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
+from statistics import fmean
 
-from runs import ROOT, SMALL, metrics_of, only_run, run, run_to_end, summary_of, train_command, without_times
+import pytest
 
-
-def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(small_run: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        train_command(tmp_path, *SMALL), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    kill_after_step(process, tmp_path, step=3)  # the newest checkpoint is that of step 2
-    folder = only_run(tmp_path)
-    assert not (folder / "summary.json").exists()
-    run_to_end([*train_command(tmp_path)[:4], "--resume", str(folder)])
-    assert without_times(metrics_of(folder)) == without_times(metrics_of(small_run))
-    assert summary_of(folder) == summary_of(small_run)
-    first, second = [sorted((each / "rollouts").iterdir()) for each in (folder, small_run)]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+from medvie_rl.config import load_config
+from runs import SMALL, assert_same_run, metrics_of, resume_command, run, run_to_end
 
 
-def test_a_run_without_a_usable_checkpoint_does_not_begin_anew(small_run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / small_run.name
-    shutil.copytree(small_run, folder)
-    for weights in folder.glob("checkpoints/*/deepspeed/**/*.pt"):
+@pytest.fixture
+def copied_run(small_run: Path, tmp_path: Path) -> Path:
+    """A copy of a run that has ended."""
+    return Path(shutil.copytree(small_run, tmp_path / small_run.name))
+
+
+def test_a_flipped_byte_costs_the_newest_checkpoint_only(copied_run: Path, small_run: Path) -> None:
+    newest = max((copied_run / "checkpoints").iterdir())
+    (shard,) = newest.glob("deepspeed/*optim_states.pt")
+    flip_byte(shard)
+    told = run_to_end(resume_command(copied_run))
+    assert f"checkpoint {newest} is damaged: deepspeed/{shard.name} was changed; going on from the checkpoint" in told
+    assert_same_run(copied_run, small_run)
+
+
+def test_a_run_without_a_usable_checkpoint_does_not_begin_anew(copied_run: Path, small_run: Path) -> None:
+    folders = list((copied_run / "checkpoints").iterdir())
+    for weights in copied_run.glob("checkpoints/*/deepspeed/*optim_states.pt"):
         weights.write_bytes(weights.read_bytes()[:-100])
-    result = run([*train_command(tmp_path)[:4], "--resume", str(folder)])
+    result = run(resume_command(copied_run))
     assert result.returncode == 2
-    assert "none of its 2 checkpoints can be used; start a new run" in result.stderr
-    assert metrics_of(folder) == metrics_of(small_run)
+    assert f"none of its {len(folders)} checkpoints can be used; start a new run" in result.stderr
+    assert metrics_of(copied_run) == metrics_of(small_run)
 
 
-def kill_after_step(process: "subprocess.Popen[bytes]", output_dir: Path, *, step: int) -> None:
-    """SIGKILL a run as soon as it has logged `step`."""
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the run ended before it could be killed"
-        files = list(output_dir.glob("*/metrics.jsonl"))
-        if files and any(entry["step"] >= step for entry in metrics_of(files[0].parent)):
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"the run did not reach step {step}")
+def test_a_run_goes_on_in_another_layout(copied_run: Path, small_run: Path) -> None:
+    """The rounding differs, so that here and there another token is sampled; the rest is the same run."""
+    shutil.rmtree(max((copied_run / "checkpoints").iterdir()))
+    layout = ("learner.num_ranks=2", "learner.zero_stage=3", "learner.num_threads=1", "rollout.num_workers=2")
+    run_to_end(resume_command(copied_run, *layout, "rollout.num_threads=1"))
+    assert load_config(copied_run / "config.yaml").learner.num_ranks == 2
+    assert load_config(copied_run / "config-step-4.yaml") == load_config(small_run / "config.yaml")
+    found, expected = metrics_of(copied_run), metrics_of(small_run)
+    assert found[:5] == expected[:5] and [entry["step"] for entry in found] == list(range(7))
+    assert found[6]["sync/weight_version"] == expected[6]["sync/weight_version"]
+    assert found[5]["loss/sampler_logprob_difference_max"] < 1e-4
+    assert found[5]["loss/learning_rate"] == expected[5]["loss/learning_rate"]
+    ours, theirs = (
+        (each / "rollouts" / "step-000005.jsonl").read_text().splitlines() for each in (copied_run, small_run)
+    )
+    assert len(ours) == 6 * 4 and fmean(a == b for a, b in zip(ours, theirs, strict=True)) > 0.8
+
+
+@pytest.mark.full
+def test_a_run_of_two_ranks_goes_on_with_one(tmp_path: Path) -> None:
+    layout = ("learner.num_ranks=2", "learner.zero_stage=3", "learner.num_threads=1", "learner.lora.rank=4")
+    command = [
+        *resume_command(tmp_path)[:4],
+        "--config",
+        "conf/local.yaml",
+        "--resume-if-exists",
+        str(tmp_path / "run"),
+    ]
+    run_to_end([*command, *SMALL, *layout])
+    before = metrics_of(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000006")
+    run_to_end(resume_command(tmp_path / "run", "learner.num_ranks=1", "learner.zero_stage=1"))
+    after = metrics_of(tmp_path / "run")
+    assert after[:5] == before[:5] and len(after) == 7
+    assert after[5]["loss/loss"] == pytest.approx(before[5]["loss/loss"], abs=1e-2)
+
+
+def test_other_inputs_and_other_settings_are_refused(copied_run: Path) -> None:
+    result = run(resume_command(copied_run, "data.num_train=50"))
+    assert result.returncode == 2 and "data.num_train (was 0, now 50)" in result.stderr
+    inputs = copied_run / "inputs.json"
+    inputs.write_text(
+        inputs.read_text(encoding="utf-8").replace(
+            '"base policy model.safetensors": "', '"base policy model.safetensors": "0'
+        )
+    )
+    result = run(resume_command(copied_run))
+    assert result.returncode == 2
+    assert "the run started from other inputs: base policy model.safetensors was changed" in result.stderr
+
+
+def flip_byte(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 1]))

@@ -1,10 +1,11 @@
 """LearnerConfig refuses nonsense, and the learning-rate schedules give hand-computed values."""
 
 import math
+from typing import Any
 
 import pytest
 
-from learner.config import LearnerConfig, learning_rate_at
+from learner.config import LearnerConfig, LoraConfig, learning_rate_at
 
 
 @pytest.mark.parametrize(
@@ -15,8 +16,10 @@ from learner.config import LearnerConfig, learning_rate_at
         ("lr_schedule", "step"),
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
-        ("clip_low", 1.0),
-        ("clip_high", 0.0),
+        ("attention", "dense"),
+        ("feature_cache_device", "disk"),
+        ("max_grad_norm", 0.0),
+        ("max_tokens_per_micro_batch", 0),
         ("min_lr_ratio", 1.5),
         ("num_ranks", 0),
         ("adam_beta2", 1.0),
@@ -26,6 +29,40 @@ from learner.config import LearnerConfig, learning_rate_at
 def test_refuses_naming_setting_and_value(setting: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"learner\.{setting} .*got {value!r}"):
         LearnerConfig(**{setting: value})
+
+
+def test_refuses_adapters_that_cannot_be() -> None:
+    for setting, value in (("rank", -1), ("alpha", 0.0)):
+        with pytest.raises(ValueError, match=rf"learner\.lora\.{setting} .*got {value!r}"):
+            LoraConfig(**{setting: value})
+    with pytest.raises(ValueError, match=r"learner\.lora\.targets: name at least one"):
+        LoraConfig(rank=4, targets=[])
+    for frozen in ({"freeze_vision": False}, {"freeze_projector": False}):
+        with pytest.raises(ValueError, match=r"must be true with learner\.lora\.rank > 0"):
+            LearnerConfig(lora=LoraConfig(rank=4), **frozen)
+
+
+def test_refuses_to_offload_parameters_without_zero_3() -> None:
+    with pytest.raises(ValueError, match=r"learner\.offload_parameters needs learner\.zero_stage 3, got 2"):
+        LearnerConfig(zero_stage=2, offload_parameters=True)
+    LearnerConfig(zero_stage=3, offload_parameters=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "freezes_projector", "trains_vision"),
+    [
+        ({}, True, False),
+        ({"freeze_projector": False}, False, True),
+        ({"freeze_vision": False}, False, True),
+        ({"freeze_vision": False, "freeze_projector": True}, True, True),
+        ({"lora": LoraConfig(rank=4)}, True, False),
+        ({"lora": LoraConfig(rank=4, vision_targets=["qkv"])}, True, True),
+        ({"lora": LoraConfig(rank=0, vision_targets=["qkv"])}, True, False),
+    ],
+)
+def test_what_is_trained(settings: dict[str, Any], freezes_projector: bool, trains_vision: bool) -> None:
+    config = LearnerConfig(**settings)
+    assert (config.freezes_projector, config.trains_vision) == (freezes_projector, trains_vision)
 
 
 def test_warmup_then_cosine() -> None:

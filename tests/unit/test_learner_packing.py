@@ -1,77 +1,25 @@
 """Shared-prompt rows give the log-probabilities and gradients of one response per row, and planted faults do not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import torch
+from tiny_policy import (
+    Policy,
+    make_group,
+    make_images,
+    make_policy,
+    naive_forward,
+    pack,
+    packed_forward,
+    relative_errors,
+)
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from learner import model as learner_model
-from learner.attention import SHARED_PROMPT, shared_prompt_attention
-from learner.loss import clipped_policy_loss
-from learner.model import PolicyModule, decode_image
-from learner.packing import ImagePixels, PackedRows, pack_rows
-from learner.types import TrainingGroup, TrainingResponse
-
-IMAGE, START, END, BANNED = 3, 4, 5, (3, 6)
-TEMPERATURE = 0.7
-GRIDS = {"a": (1, 4, 6), "b": (1, 2, 8), "c": (1, 4, 4)}
-
-
-@pytest.fixture(scope="module")
-def policy() -> Qwen2_5_VLForConditionalGeneration:
-    torch.manual_seed(0)
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [1, 1, 2]},
-            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-        },
-        vision_config={
-            "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4,
-            "spatial_merge_size": 2, "out_hidden_size": 32, "window_size": 16, "fullatt_block_indexes": [1],
-        },
-        image_token_id=IMAGE, video_token_id=6, vision_start_token_id=START, vision_end_token_id=END,
-        tie_word_embeddings=True,
-    )  # fmt: skip
-    model = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
-    for parameter in model.parameters():  # far from uniform, so that a wrong position or mask shows
-        parameter.data.normal_(0, 0.2) if parameter.ndim > 1 else parameter.data.add_(0.2 * torch.randn_like(parameter))
-    return model.train()
-
-
-@pytest.fixture(scope="module")
-def images() -> dict[str, ImagePixels]:
-    generator = torch.Generator().manual_seed(1)
-    return {
-        key: ImagePixels(patches=torch.randn(t * h * w, 3 * 2 * 4 * 4, generator=generator), grid=(t, h, w))
-        for key, (t, h, w) in GRIDS.items()
-    }
-
-
-def make_group(name: str, keys: tuple[str, ...], lengths: tuple[int, ...], seed: int) -> TrainingGroup:
-    generator = torch.Generator().manual_seed(seed)
-
-    def tokens(count: int) -> tuple[int, ...]:
-        return tuple(torch.randint(7, 60, (count,), generator=generator).tolist())
-
-    prompt = tokens(3)
-    for key in keys:
-        t, h, w = GRIDS[key]
-        prompt += (START, *([IMAGE] * (t * h * w // 4)), END, *tokens(2))
-    responses = tuple(
-        TrainingResponse(
-            token_ids=tokens(length),
-            sampler_logprobs=tuple((-4 + 0.5 * torch.randn(length, generator=generator)).tolist()),
-            advantage=float(torch.randn(1, generator=generator)),
-        )
-        for length in lengths
-    )
-    return TrainingGroup(query_id=name, prompt_ids=prompt, image_keys=keys, responses=responses)
-
+from learner.attention import shared_prompt_attention
+from learner.model import decode_image
+from learner.packing import ImagePixels, PackedRows
 
 GROUPS = [
     make_group("one", ("a",), (5, 1, 7), 10),
@@ -80,51 +28,21 @@ GROUPS = [
 ]
 
 
-def pack(policy: Qwen2_5_VLForConditionalGeneration, images: dict[str, ImagePixels], groups=GROUPS) -> PackedRows:  # type: ignore[no-untyped-def]
-    def positions(ids: Tensor, grids: Tensor | None) -> Tensor:
-        return policy.model.get_rope_index(ids, (ids == IMAGE).int(), image_grid_thw=grids)[0]
-
-    return pack_rows(groups, images.__getitem__, positions, image_token_id=IMAGE, merge_size=2, pad_token_id=0)
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return make_policy()
 
 
-def naive(
-    policy: Qwen2_5_VLForConditionalGeneration, images: dict[str, ImagePixels]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(position ids, logprobs) of each response in a row of its own, positions and mask by Hugging Face."""
-    for group in GROUPS:
-        pixels = [images[key] for key in group.image_keys]
-        for response in group.responses:
-            ids = torch.tensor([[*group.prompt_ids, *response.token_ids]])
-            kinds, grids = (ids == IMAGE).int(), torch.tensor([image.grid for image in pixels])
-            logits = policy(
-                input_ids=ids,
-                mm_token_type_ids=kinds,
-                pixel_values=torch.cat([image.patches for image in pixels]),
-                image_grid_thw=grids,
-                use_cache=False,
-            ).logits[0]
-            logits = logits[len(group.prompt_ids) - 1 : -1] / TEMPERATURE
-            logits[:, list(BANNED)] = float("-inf")
-            logprobs = logits.log_softmax(-1)[range(len(response.token_ids)), list(response.token_ids)]
-            yield policy.model.get_rope_index(ids, kinds, image_grid_thw=grids)[0][:, 0], logprobs
+@pytest.fixture(scope="module")
+def images() -> dict[str, ImagePixels]:
+    return make_images()
 
 
-def loss_and_gradients(
-    policy: Qwen2_5_VLForConditionalGeneration, logprobs: Tensor, rows: PackedRows
-) -> dict[str, Tensor]:
-    policy.zero_grad()
-    clipped_policy_loss(logprobs, rows.sampler_logprobs, rows.advantages, clip_low=0.2, clip_high=0.28).loss.div(
-        len(logprobs)
-    ).backward()
-    return {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
-
-
-def packed_logprobs(policy: Qwen2_5_VLForConditionalGeneration, rows: PackedRows) -> Tensor:
-    policy.set_attn_implementation({"text_config": SHARED_PROMPT, "vision_config": "sdpa"})
-    try:
-        return PolicyModule(policy)(rows, temperature=TEMPERATURE, banned_token_ids=BANNED)[0]
-    finally:
-        policy.set_attn_implementation("sdpa")
+def gradients(policy: Policy, logprobs: Tensor, rows: PackedRows) -> dict[str, Tensor]:
+    """Of the responses' weighted log-probability."""
+    names, parameters = zip(*policy.named_parameters(), strict=True)
+    found = torch.autograd.grad((rows.advantages * logprobs).mean(), parameters)
+    return dict(zip(names, found, strict=True))
 
 
 def segments(rows: PackedRows) -> Tensor:
@@ -136,23 +54,23 @@ def segments(rows: PackedRows) -> Tensor:
     return torch.stack(of_rows)
 
 
-def worst_gradient_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    assert found.keys() == expected.keys()
-    return max(((found[name] - expected[name]).norm() / (expected[name].norm() + 1e-4)).item() for name in expected)
+def worst(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    return max(relative_errors(found, expected).values())
 
 
-def test_logprobs_and_gradients_equal_one_response_per_row(policy, images) -> None:  # type: ignore[no-untyped-def]
-    rows = pack(policy, images)
-    expected = torch.cat([logprobs for _, logprobs in naive(policy, images)])
-    gradients = loss_and_gradients(policy, expected, rows)
-    found = packed_logprobs(policy, rows)
+def test_logprobs_and_gradients_equal_one_response_per_row(policy: Policy, images: dict[str, ImagePixels]) -> None:
+    rows = pack(policy, images, GROUPS)
+    _, logprobs, entropies = zip(*naive_forward(policy, images, GROUPS), strict=True)
+    expected = torch.cat(logprobs)
+    found, found_entropies = packed_forward(policy, rows)
     assert (found - expected).abs().max() < 1e-5
-    assert worst_gradient_error(loss_and_gradients(policy, found, rows), gradients) < 1e-5
+    assert (found_entropies - torch.cat(entropies)).abs().max() < 1e-5 and not found_entropies.requires_grad
+    assert worst(gradients(policy, found, rows), gradients(policy, expected, rows)) < 1e-5
 
 
-def test_positions_are_hugging_faces_own_for_every_response(policy, images) -> None:  # type: ignore[no-untyped-def]
-    rows = pack(policy, images)
-    own = [positions for positions, _ in naive(policy, images)]
+def test_positions_are_hugging_faces_own_for_every_response(policy: Policy, images: dict[str, ImagePixels]) -> None:
+    rows = pack(policy, images, GROUPS)
+    own = [positions for positions, _, _ in naive_forward(policy, images, GROUPS)]
     for row, group in enumerate(GROUPS):
         num_prompt = len(group.prompt_ids)
         lengths = [len(response.token_ids) - 1 for response in group.responses]
@@ -162,10 +80,10 @@ def test_positions_are_hugging_faces_own_for_every_response(policy, images) -> N
             assert torch.equal(torch.cat([prompt, of_response], dim=1), own.pop(0)[:, :-1])
 
 
-def test_planted_faults_are_caught(policy, images) -> None:  # type: ignore[no-untyped-def]
-    rows = pack(policy, images)
-    expected = torch.cat([logprobs for _, logprobs in naive(policy, images)])
-    gradients = loss_and_gradients(policy, expected, rows)
+def test_planted_faults_are_caught(policy: Policy, images: dict[str, ImagePixels]) -> None:
+    rows = pack(policy, images, GROUPS)
+    expected = torch.cat([logprobs for _, logprobs, _ in naive_forward(policy, images, GROUPS)])
+    expected_gradients = gradients(policy, expected, rows)
     behind_prompt = segments(rows) > 0
     merged = tuple((prompt, sum(responses), padding) for prompt, *responses, padding in rows.layout)
     faults = {
@@ -178,29 +96,29 @@ def test_planted_faults_are_caught(policy, images) -> None:  # type: ignore[no-u
         "hidden states off by one": replace(rows, predicting=(rows.predicting - 1).clamp(min=0)),
     }
     for fault, faulty in faults.items():
-        found = packed_logprobs(policy, faulty)
+        found, _ = packed_forward(policy, faulty)
         assert (found - expected).abs().max() > 1e-3, fault
-        assert worst_gradient_error(loss_and_gradients(policy, found, rows), gradients) > 1e-3, fault
+        assert worst(gradients(policy, found, rows), expected_gradients) > 1e-3, fault
 
 
-def test_logprobs_in_chunks_are_the_same(policy, images, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    rows = pack(policy, images)
-    whole = packed_logprobs(policy, rows)
-    gradients = loss_and_gradients(policy, whole, rows)
+def test_logprobs_in_chunks_are_the_same(
+    policy: Policy, images: dict[str, ImagePixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pack(policy, images, GROUPS)
+    whole, _ = packed_forward(policy, rows)
+    expected = gradients(policy, whole, rows)
     monkeypatch.setattr(learner_model, "MAX_LOGITS_PER_CHUNK", 60 * 4)  # 4 tokens at a time
-    chunked = packed_logprobs(policy, rows)
+    chunked, _ = packed_forward(policy, rows)
     assert (chunked - whole).abs().max() < 1e-6
-    assert worst_gradient_error(loss_and_gradients(policy, chunked, rows), gradients) < 1e-5
+    assert worst(gradients(policy, chunked, rows), expected) < 1e-5
 
 
-def test_padding_rows_add_nothing_but_run_every_module(policy, images) -> None:  # type: ignore[no-untyped-def]
+def test_padding_rows_add_nothing_but_run_every_module(policy: Policy, images: dict[str, ImagePixels]) -> None:
     rows = pack(policy, images, [replace(GROUPS[0], responses=())])
-    logprobs = packed_logprobs(policy, rows)
-    policy.zero_grad()
-    logprobs.sum().backward()
+    logprobs, _ = packed_forward(policy, rows)
     assert logprobs.shape == (0,)
-    gradients = [parameter.grad for parameter in policy.parameters()]
-    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+    found = torch.autograd.grad(logprobs.sum(), list(policy.parameters()))
+    assert not any(gradient.any() for gradient in found)
 
 
 def test_attention_equals_the_dense_mask_by_hand() -> None:
@@ -225,7 +143,7 @@ def test_attention_equals_the_dense_mask_by_hand() -> None:
         shared_prompt_attention(None, query, key, value, None)
 
 
-def test_image_tokens_must_fit_the_grid(policy, images) -> None:  # type: ignore[no-untyped-def]
+def test_image_tokens_must_fit_the_grid(policy: Policy, images: dict[str, ImagePixels]) -> None:
     truncated = replace(GROUPS[0], prompt_ids=GROUPS[0].prompt_ids[:-5])
     with pytest.raises(ValueError, match=r"query 'one': the prompt holds 4 image tokens.*makes 6"):
         pack(policy, images, [truncated])

@@ -1,15 +1,19 @@
-"""The run directory: atomic checkpoints, what a resumed run forgets, the best policy's card."""
+"""The run directory: what a resumed run keeps and forgets, what it may change, the best policy's card."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from learner.manifest import file_digests, files_below, write_manifest
 from medvie_rl.config import Config, load_config
 from medvie_rl.errors import ConfigError
 from medvie_rl.policy_card import read_policy_card
-from medvie_rl.run import Run, RunState
+from medvie_rl.resume import LAYOUT_KEYS
+from medvie_rl.run import Run, RunState, has_checkpoint
+from rollout.types import RolloutGroup
 
 
 @pytest.fixture
@@ -18,30 +22,28 @@ def config(tmp_path: Path) -> Config:
 
 
 def fill(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     (folder / "weights").write_text("w", encoding="utf-8")
+
+
+def seal(folder: Path) -> None:
+    files = {name: digest for name, digest in file_digests(folder, files_below(folder)).items() if digest}
+    write_manifest(folder, {}, files)
 
 
 def test_two_runs_never_share_a_directory(config: Config) -> None:
     assert Run.create(config).folder != Run.create(config).folder
 
 
-def test_the_newest_complete_checkpoint_counts_and_old_ones_go(config: Config) -> None:
+def test_a_checkpoint_holds_state_configuration_and_batches_in_flight(config: Config) -> None:
     run = Run.create(config)
-    assert run.checkpoints() == []
-    for step in (0, 2, 4, 6):
-        run.save(RunState(step=step, weight_version=step, best_step=0, best_f1=0.5), fill)
-
-    def fail(folder: Path) -> None:
-        fill(folder)
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        run.save(RunState(step=8), fail)
-    folders, states = zip(*run.checkpoints(), strict=True)
-    assert [folder.name for folder in folders] == ["step-000006", "step-000004", "step-000000"]  # the best is kept
-    assert states[0] == RunState(step=6, weight_version=6, best_step=0, best_f1=0.5)
-    assert (folders[0] / "weights").read_text(encoding="utf-8") == "w"
+    group = RolloutGroup(query_id="q", prompt_ids=(1, 2), rollouts=())
+    state = RunState(step=2, weight_version=2, best_step=0, best_value=0.5)
+    run.save(state, seal, {3: [group]})
+    found = run.checkpoints.restore(lambda folder: None, print)
+    assert found is not None and found[1] == state
+    assert run.in_flight(found[0]) == {3: [group]}
+    assert load_config(found[0] / "config.yaml") == config
 
 
 def test_a_resumed_run_forgets_what_came_after_its_checkpoint(config: Config) -> None:
@@ -50,7 +52,10 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(config: Config) ->
     for step in range(5):
         run.log(step, {"reward/mean": step / 10})
         run.record_rollouts(step, [{"step": step}])
-    run.save(RunState(step=3), fill)
+    for name in ("step-000002", "step-000004", "before", "after"):
+        run.record_evaluation(name, {})
+    run.finish({"before": {}, "after": {}, "delta_f1": 0.0})
+    run.save(RunState(step=3), seal, {})
     with pytest.raises(ConfigError, match="another process works on this run"):
         Run.open(run.folder)
     with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -64,6 +69,82 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(config: Config) ->
     assert sorted(path.name for path in (folder / "rollouts").iterdir()) == [
         "step-000000.jsonl", "step-000001.jsonl", "step-000002.jsonl", "step-000003.jsonl",
     ]  # fmt: skip
+    assert sorted(path.stem for path in (folder / "evaluations").iterdir()) == ["before", "step-000002"]
+    assert not (folder / "summary.json").exists()
+
+
+def test_a_run_that_has_ended_keeps_its_end(config: Config) -> None:
+    run = Run.create(config)
+    run.record_evaluation("after", {})
+    run.start_logging(RunState(step=config.num_steps))
+    assert run.evaluation("after") == {}
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_the_old_configuration(config: Config) -> None:
+    folder = Run.create(config).folder
+    other = load_config(folder / "config.yaml", ["learner.num_ranks=2", "learner.zero_stage=3"])
+    run = Run.open(folder, other)
+    assert load_config(folder / "config.yaml") == config  # until it went on
+    run.start_logging(RunState(step=4))
+    assert load_config(folder / "config.yaml") == other
+    assert load_config(folder / "config-step-4.yaml") == config
+    del run
+    Run.open(folder).start_logging(RunState(step=5))
+    assert not (folder / "config-step-5.yaml").exists()
+
+
+def test_a_run_that_goes_on_keeps_what_its_numbers_depend_on(config: Config) -> None:
+    folder = Run.create(config).folder
+    other = load_config(folder / "config.yaml", ["learner.num_ranks=2", "seed=2", "num_steps=50"])
+    with pytest.raises(ConfigError) as told:
+        Run.open(folder, other)
+    message = str(told.value)
+    assert "differ: num_steps (was 40, now 50), seed (was 1, now 2); to train further, start a new run" in message
+    assert "Only these may change: " in message and "learner.zero_stage" in message and "cluster.*" in message
+
+
+def test_keys_of_the_layout_exist(config: Config) -> None:
+    for key in LAYOUT_KEYS:
+        part: Any = asdict(config)
+        for name in key.rstrip(".").split("."):
+            part = part[name]
+        assert isinstance(part, dict) == key.endswith("."), key
+
+
+def test_a_named_folder_takes_a_run_once(config: Config, tmp_path: Path) -> None:
+    """A run that was killed before its first checkpoint is begun anew; one with a checkpoint never is."""
+    folder = tmp_path / "deep" / "run"
+    run = Run.create(config, folder)
+    run.check_inputs({"schema": "1"})
+    run.record_rollouts(1, [{}])
+    (folder / "checkpoints" / ".step-000000.partial").mkdir()
+    with pytest.raises(ConfigError, match="another process works on this run"):
+        Run.create(config, folder)
+    del run
+    assert not has_checkpoint(folder)
+    run = Run.create(replace(config, seed=7), folder)
+    assert not list(folder.glob("rollouts/*")) + list(folder.glob("checkpoints/*")) + list(folder.glob("inputs.json"))
+    run.save(RunState(), seal, {})
+    assert has_checkpoint(folder) and load_config(folder / "config.yaml").seed == 7
+    with pytest.raises(ConfigError, match="there is a run with checkpoints"):
+        Run.create(config, folder)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "best", "src"])
+def test_no_folder_of_somebody_else_is_taken(config: Config, tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.yaml").write_text("mine: true\n", encoding="utf-8")
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match=f"not the directory of a run without checkpoint, but it holds {name}"):
+        Run.create(config, tmp_path)
+    assert (tmp_path / "config.yaml").read_text(encoding="utf-8") == "mine: true\n"
+
+
+def test_other_inputs_are_refused(config: Config) -> None:
+    run = Run.create(config)
+    run.check_inputs({"schema a": "1", "prompt": "2"})
+    run.check_inputs({"schema a": "1", "prompt": "2"})
+    with pytest.raises(ConfigError, match="other inputs: prompt is gone, schema a was changed, schema b is new"):
+        run.check_inputs({"schema a": "3", "schema b": "1"})
 
 
 def test_metrics_that_are_not_finite_are_refused(config: Config) -> None:

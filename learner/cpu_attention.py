@@ -1,0 +1,94 @@
+"""Attention over shared-prompt rows on a CPU: no key or value of a prompt is copied for its responses.
+
+A response attends to its prompt and to itself in two calls of PyTorch's fused kernel, whose results are weighted by
+their shares of the softmax's sum. In the backward pass each call is given the whole output and the whole sum, which
+makes what it returns its part of the whole gradient (as in ring attention, arXiv 2310.01889).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learner.slots import Layout, Responses, slots_of, take
+
+_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+class CpuAttention(torch.autograd.Function):  # type: ignore[misc]
+    """Outputs [M, H, D] of queries, keys and values [M, H, D] of the layout's tokens; padding gets zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None) -> Tensor:
+        output, sums = torch.zeros_like(query), query.new_zeros(query.shape[:2], dtype=torch.float32)  # log of the sums
+        for queries, keys, causal in _spans(layout):
+            found = _forward(_of(query, queries), _of(key, keys), _of(value, keys), 0.0, causal, scale=scale)
+            output[queries], sums[queries] = _tokens_first(found[0]), found[1][0].T
+        for batch, tokens in _batches(layout, query):
+            found = _forward(*(_slots(states, batch) for states in (query, key, value)), 0.0, True, scale=scale)
+            own, own_sums = (_to_tokens(part, batch) for part in (found[0], found[1][..., None]))
+            before = sums[tokens]
+            total = torch.logaddexp(before, own_sums[..., 0])
+            share = (before - total).exp()[..., None].to(output.dtype)
+            output[tokens] = output[tokens] * share + own * (1 - share)
+            sums[tokens] = total
+        ctx.save_for_backward(query, key, value, output, sums)
+        ctx.layout, ctx.scale = layout, scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        query, key, value, output, sums = ctx.saved_tensors
+        gradients = [torch.zeros_like(states) for states in (query, key, value)]
+        for queries, keys, causal in _spans(ctx.layout):
+            given = (_of(query, queries), _of(key, keys), _of(value, keys), _of(output, queries))
+            sums_of = sums[queries].T[None]
+            found = _backward(_of(gradient, queries), *given, sums_of, 0.0, causal, scale=ctx.scale)
+            for whole, part, span in zip(gradients, found, (queries, keys, keys), strict=True):
+                whole[span] += _tokens_first(part)
+        for batch, tokens in _batches(ctx.layout, query):
+            given = [_slots(states, batch) for states in (gradient, query, key, value, output)]
+            found = _backward(*given, _slots(sums[..., None], batch)[..., 0], 0.0, True, scale=ctx.scale)
+            for whole, part in zip(gradients, found, strict=True):
+                whole[tokens] += _to_tokens(part, batch)
+        return gradients[0], gradients[1], gradients[2], None, None
+
+
+def _spans(layout: Layout) -> Iterator[tuple[slice, slice, bool]]:
+    """(queries, keys, causal): each prompt to itself, and the responses behind it to it."""
+    start = 0
+    for sizes in layout:
+        prompt = slice(start, start + sizes[0])
+        responses = slice(prompt.stop, start + sum(sizes[:-1]))
+        yield prompt, prompt, True
+        if responses.start < responses.stop:
+            yield responses, prompt, False
+        start += sum(sizes)
+
+
+def _of(states: Tensor, span: slice) -> Tensor:
+    """[1, H, n, D] of tokens [M, H, D]."""
+    return states[span].transpose(0, 1)[None]
+
+
+def _tokens_first(states: Tensor) -> Tensor:
+    """[n, H, D] of [1, H, n, D]."""
+    return states[0].transpose(0, 1)
+
+
+def _batches(layout: Layout, like: Tensor) -> Iterator[tuple[Responses, Tensor]]:
+    """Responses of similar length with their tokens' numbers [n]."""
+    for batch in slots_of(layout, like.device).responses:
+        yield batch, batch.tokens[batch.real]
+
+
+def _slots(states: Tensor, batch: Responses) -> Tensor:
+    """[responses, H, longest, D] of tokens [M, H, D], zeros where a response is shorter."""
+    return take(states, batch.tokens).unflatten(0, batch.size).transpose(1, 2)
+
+
+def _to_tokens(states: Tensor, batch: Responses) -> Tensor:
+    """[n, H, D] of [responses, H, longest, D]."""
+    return states.transpose(1, 2).flatten(0, 1)[batch.real]

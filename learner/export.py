@@ -1,0 +1,59 @@
+"""Exports of the policy, a plain Hugging Face folder, and reading one back as weight buckets for engines."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.distributed
+from huggingface_hub import save_torch_state_dict
+from torch import Tensor
+
+from learner.lora import adapter_config, has_lora
+from learner.weights import pack_bucket, stream_weights
+
+ADAPTER_FOLDER = "adapter"
+
+
+def export_policy(policy: Any, processor: Any, folder: Path, dtype: torch.dtype, *, rank: int) -> None:
+    """Write weights in `dtype`, config, generation config, tokenizer, processor and chat template. Collective.
+
+    With LoRA the weights are merged ones, and the adapter by itself is in `adapter/`, as peft and vLLM load it.
+    """
+    state = _gathered(stream_weights(policy, dtype, rank=rank))
+    adapter = _gathered(stream_weights(policy, dtype, rank=rank, adapter_only=True)) if has_lora(policy) else {}
+    if rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_torch_state_dict(state, folder, max_shard_size="5GB")
+        config = policy.config.__class__.from_dict(policy.config.to_dict())
+        config.architectures = [policy.__class__.__name__]
+        for part in (config, config.text_config, config.vision_config):
+            part.dtype = dtype
+        config.text_config.use_cache = True
+        config.save_pretrained(folder)
+        if policy.can_generate():
+            policy.generation_config.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    if adapter:
+        (folder / ADAPTER_FOLDER).mkdir(exist_ok=True)
+        safetensors.torch.save_file(adapter, folder / ADAPTER_FOLDER / "adapter_model.safetensors", {"format": "pt"})
+        adapter_config(policy).save_pretrained(folder / ADAPTER_FOLDER)
+    torch.distributed.barrier()
+
+
+def _gathered(buckets: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: tensor for bucket in buckets for name, tensor in bucket.items()}
+
+
+def read_exported(folder: Path, dtype: torch.dtype) -> list[np.ndarray]:
+    """One bucket for each weight file of the folder; raises FileNotFoundError if it has none."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: expected an exported policy, found no .safetensors file")
+    buckets = []
+    for file in files:
+        tensors = safetensors.torch.load_file(file)
+        buckets.append(pack_bucket({name: tensor.to(dtype) for name, tensor in tensors.items()}))
+    return buckets

@@ -1,0 +1,89 @@
+"""A policy update as it is commonly written, to compare ours with: every response in a row of its own.
+
+Prompt and image are repeated for each response, prompts padded on the left and responses on the right, logits taken for
+the responses only, the clipped token-level loss summed over micro-batches and divided by the number of response tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForImageTextToText
+
+from learner.config import LearnerConfig
+from learner.packing import ImagePixels
+from learner.types import TrainingGroup, TrainingResponse
+
+Row = tuple[TrainingGroup, TrainingResponse]
+
+
+class NaiveLearner:
+    """The policy, its optimizer, and an update in micro-batches of rows."""
+
+    def __init__(self, config: LearnerConfig, model: str, images: Mapping[str, ImagePixels]) -> None:
+        """`images` are preprocessed already, one a prompt."""
+        self._config, self._images = config, images
+        self._policy = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32)
+        self._policy.train()
+        self._policy.model.visual.requires_grad_(False)
+        self._parameters = [parameter for parameter in self._policy.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters,
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
+        )
+
+    def update(
+        self, groups: Sequence[TrainingGroup], *, rows: int, temperature: float, banned: Sequence[int]
+    ) -> tuple[float, float]:
+        """One optimizer step in micro-batches of `rows` responses; returns the loss and the gradient's norm."""
+        responses = [(group, response) for group in groups for response in group.responses]
+        num_tokens = sum(len(response.token_ids) for _, response in responses)
+        total = 0.0
+        for start in range(0, len(responses), rows):
+            loss = self._loss(responses[start : start + rows], temperature, banned) / num_tokens
+            loss.backward()
+            total += loss.item()
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm))
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return total, norm
+
+    def _loss(self, rows: Sequence[Row], temperature: float, banned: Sequence[int]) -> Tensor:
+        """Sum over the response tokens of the clipped surrogate."""
+        logprobs, mask = self._logprobs(rows, temperature, banned)  # [B, R]
+        sampler = _padded([torch.tensor(response.sampler_logprobs) for _, response in rows])  # [B, R]
+        advantages = torch.tensor([response.advantage for _, response in rows])[:, None]  # [B, 1]
+        loss = self._config.loss.resolved(pipelined=False)
+        ratio = ((logprobs - sampler) * mask).exp()
+        clipped = ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high)
+        return -(torch.minimum(ratio * advantages, clipped * advantages) * mask).sum()
+
+    def _logprobs(self, rows: Sequence[Row], temperature: float, banned: Sequence[int]) -> tuple[Tensor, Tensor]:
+        prompts = [torch.tensor(group.prompt_ids) for group, _ in rows]
+        prompt_ids = _padded(prompts, on_the_left=True)  # [B, P]
+        responses = [torch.tensor(response.token_ids) for _, response in rows]
+        response_ids, mask = _padded(responses), _padded([torch.ones_like(ids) for ids in responses])  # [B, R]
+        prompt_mask = _padded([torch.ones_like(ids) for ids in prompts], on_the_left=True)
+        input_ids = torch.cat([prompt_ids, response_ids], dim=1)  # [B, P + R]
+        images = [self._images[key] for group, _ in rows for key in group.image_keys]
+        inputs: dict[str, Any] = {
+            "input_ids": input_ids,
+            "attention_mask": torch.cat([prompt_mask, mask], dim=1),
+            "mm_token_type_ids": (input_ids == self._policy.config.image_token_id).long(),
+            "pixel_values": torch.cat([image.patches for image in images]),
+            "image_grid_thw": torch.tensor([image.grid for image in images]),
+        }
+        num_kept = response_ids.shape[1]
+        logits = self._policy(**inputs, use_cache=False, logits_to_keep=num_kept + 1).logits[:, :-1]  # [B, R, V]
+        logits = (logits / temperature).index_fill(2, torch.tensor(banned), torch.finfo(logits.dtype).min)
+        logprobs = logits.log_softmax(-1).gather(2, response_ids[..., None])[..., 0]
+        return logprobs, mask
+
+
+def _padded(rows: Sequence[Tensor], *, on_the_left: bool = False) -> Tensor:
+    return pad_sequence(list(rows), batch_first=True, padding_side="left" if on_the_left else "right")

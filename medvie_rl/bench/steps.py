@@ -1,0 +1,137 @@
+"""One full RL step, ours beside TRL's: generate, score, update, sync; each system in processes of its own, by turns."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import psutil
+
+from medvie_rl.bench.step_settings import CONFIG, STEPS, step_config
+from medvie_rl.bench.trl_step import MICRO_BATCH_ROWS
+from medvie_rl.bench.types import Result
+
+_ROUNDS = 2  # each system runs so often, in turns
+_NUM_STEPS = 7  # of a run; the first is not counted
+_MEMORY_SECONDS = 0.5  # between two looks at a run's memory
+_OURS = (
+    "rollout.num_workers=2",  # an engine for each of two cores
+    "rollout.num_threads=1",
+    "evaluation.every=0",
+    "checkpoint.every=0",
+    "data.num_validation=1",
+    "data.num_test=1",
+    "wandb.mode=disabled",
+)
+
+
+@dataclass(kw_only=True)
+class _Measured:
+    """Of all runs of one system, without their first steps."""
+
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)  # sampled in a step
+    peak_mib: float = 0.0  # of all its processes together
+    phases: dict[str, list[float]] = field(default_factory=dict)
+
+
+def bench_against_trl() -> Result:
+    """Direct answers of at most 24 tokens."""
+    return _compare("rl_step_vs_trl", "direct")
+
+
+def bench_reasoning_against_trl() -> Result:
+    """Reasoning and answer in at most 256 tokens, the shipped configuration."""
+    return _compare("rl_step_vs_trl_reasoning", "reasoning")
+
+
+def _compare(name: str, step: str) -> Result:
+    import trl
+
+    ours, theirs = _Measured(), _Measured()
+    for _ in range(_ROUNDS):
+        _measure_ours(step, ours)
+        _measure_trl(step, theirs)
+    config = step_config(step)
+    phases = ", ".join(f"{phase} {median(seconds):.2f}" for phase, seconds in ours.phases.items())
+    return Result(
+        name=name,
+        value=median(theirs.seconds) / median(ours.seconds),
+        unit=f"times as fast, {config.queries_per_step} queries x {config.num_traces} responses, at most "
+        f"{config.rollout.max_response_tokens} tokens",
+        better="higher",
+        compared_with=(
+            f"TRL {trl.__version__} GRPOTrainer (transformers' generate, as its vLLM needs CUDA; micro-batches of "
+            f"{MICRO_BATCH_ROWS} rows) on the same policy, queries, prompts, reward, sampling, {_num_threads(step)} "
+            f"threads and float32, vision tower frozen: {median(theirs.seconds):.2f} s a step, peak "
+            f"{theirs.peak_mib:,.0f} MiB, {fmean(theirs.tokens):,.0f} tokens sampled; ours, Ray actors and all: "
+            f"{median(ours.seconds):.2f} s ({phases}), peak {ours.peak_mib:,.0f} MiB, {fmean(ours.tokens):,.0f} "
+            f"tokens; medians of {len(ours.seconds)} steps in {_ROUNDS} runs each, by turns, first steps left out"
+        ),
+    )
+
+
+def _num_threads(step: str) -> int:
+    return step_config(step).learner.num_threads
+
+
+def _measure_ours(step: str, measured: _Measured) -> None:
+    """A run of the product. The seconds of a step are those that the loop itself logs."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = (*STEPS[step], *_OURS, f"num_steps={_NUM_STEPS}", f"output_dir={folder}")
+        _run([sys.executable, "-m", "medvie_rl", "train", "--config", str(CONFIG), *overrides], measured)
+        (metrics_file,) = Path(folder).glob("*/metrics.jsonl")
+        lines = [json.loads(line) for line in metrics_file.read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in lines if "time/step" in line][1:]
+    measured.seconds += [metrics["time/step"] for metrics in steps]
+    measured.tokens += [metrics["rollout/tokens_total"] for metrics in steps]
+    for phase in ("generate", "score", "update", "sync"):
+        times = [metrics[f"time/{phase}"] for metrics in steps if f"time/{phase}" in metrics]
+        measured.phases.setdefault(phase, []).extend(times)
+
+
+def _measure_trl(step: str, measured: _Measured) -> None:
+    output = _run([sys.executable, "-m", "medvie_rl.bench.trl_step", step, str(_NUM_STEPS)], measured)
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    measured.seconds += found["seconds"][1:]
+    measured.tokens.append(found["tokens"])
+
+
+def _run(command: Sequence[str], measured: _Measured) -> str:
+    """Output of a command, whose peak memory is noted. Raises RuntimeError with its last words if it fails."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        watch = threading.Thread(target=_watch_memory, args=(process, measured), daemon=True)
+        watch.start()
+        output, _ = process.communicate()
+        watch.join()
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(command)} failed: {(errors.read() or output).strip()[-2000:]}")
+    return output
+
+
+def _watch_memory(process: "subprocess.Popen[str]", measured: _Measured) -> None:
+    """Proportional set sizes, summed over the process and all its descendants: shared pages count once."""
+    root = psutil.Process(process.pid)
+    while process.poll() is None:
+        total = 0
+        try:
+            for member in (root, *root.children(recursive=True)):
+                try:
+                    total += member.memory_full_info().pss
+                except psutil.Error:
+                    continue  # it ended meanwhile
+        except psutil.NoSuchProcess:
+            return
+        measured.peak_mib = max(measured.peak_mib, total / 2**20)
+        try:
+            process.wait(_MEMORY_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,60 @@
+"""The command `medvie sft`: supervised fine-tuning with the settings of a run."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from medvie_rl.environment import set_environment
+
+_DIRECT = ("queries.reasoning_fraction=0", "evaluation.reasoning=false")
+
+
+def add_sft(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command."""
+    sft = commands.add_parser(
+        "sft",
+        help="supervised fine-tuning on the same documents: a baseline, or a warm start",
+        description="Teach the policy to answer as the annotations do, through the same learner and from the same "
+        "queries as `medvie train`. Without sft.traces it learns direct answers, without reasoning. A run that was "
+        "stopped goes on with `medvie train --resume RUN_DIR`.",
+    )
+    sft.add_argument("--config", type=Path, required=True, metavar="FILE", help="e.g. conf/local.yaml")
+    sft.add_argument("--dry-run", action="store_true", help="check the configuration, print the plan, start nothing")
+    sft.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings, e.g. sft.traces=traces.jsonl (or a run's folder) learner.learning_rate=1e-5",
+    )
+    sft.set_defaults(command=_sft)
+
+
+def _sft(options: argparse.Namespace) -> int:
+    from medvie_rl.config import load_config
+
+    direct = not _names_traces(options.config, options.overrides)
+    overrides = [*(_DIRECT if direct else ()), *options.overrides, "method=sft"]
+    config = load_config(options.config, overrides)
+    if direct:
+        print(f"no sft.traces, so the policy learns direct answers: {' '.join(_DIRECT)}")
+    if options.dry_run:
+        from medvie_rl.plan import describe_plan
+
+        print(describe_plan(config))
+        return 0
+    set_environment(allow_downloads=config.allow_downloads)
+    from medvie_rl.train import train
+
+    train(config)
+    return 0
+
+
+def _names_traces(path: Path, overrides: Sequence[str]) -> bool:
+    """Whether the file or the overrides give sft.traces."""
+    from omegaconf import OmegaConf
+
+    try:
+        given = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+        return bool(OmegaConf.select(given, "sft.traces"))
+    except Exception:  # load_config says what is wrong with them
+        return False

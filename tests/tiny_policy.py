@@ -1,0 +1,138 @@
+"""A Qwen2.5-VL of a few thousand random weights and groups of responses for it, packed and one response per row."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from learner.attention import SHARED_PROMPT
+from learner.model import PolicyModule
+from learner.packing import ImagePixels, PackedRows, pack_rows
+from learner.types import TrainingGroup, TrainingResponse
+
+IMAGE, START, END, BANNED = 3, 4, 5, (3, 6)
+TEMPERATURE = 0.7
+VOCABULARY = 60
+GRIDS = {"a": (1, 4, 6), "b": (1, 2, 8), "c": (1, 4, 4)}
+
+Policy = Qwen2_5_VLForConditionalGeneration
+
+
+def make_policy(seed: int = 0) -> Policy:
+    torch.manual_seed(seed)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [1, 1, 2]},
+            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        },
+        vision_config={
+            "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4,
+            "spatial_merge_size": 2, "out_hidden_size": 32, "window_size": 16, "fullatt_block_indexes": [1],
+        },
+        image_token_id=IMAGE, video_token_id=6, vision_start_token_id=START, vision_end_token_id=END,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    model = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    for parameter in model.parameters():  # far from uniform, so that a wrong position or mask shows
+        parameter.data.normal_(0, 0.2) if parameter.ndim > 1 else parameter.data.add_(0.2 * torch.randn_like(parameter))
+    return model.train()
+
+
+def make_images() -> dict[str, ImagePixels]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        key: ImagePixels(patches=torch.randn(t * h * w, 3 * 2 * 4 * 4, generator=generator), grid=(t, h, w))
+        for key, (t, h, w) in GRIDS.items()
+    }
+
+
+def make_group(name: str, keys: tuple[str, ...], lengths: tuple[int, ...], seed: int) -> TrainingGroup:
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(7, VOCABULARY, (count,), generator=generator).tolist())
+
+    prompt = tokens(3)
+    for key in keys:
+        t, h, w = GRIDS[key]
+        prompt += (START, *([IMAGE] * (t * h * w // 4)), END, *tokens(2))
+    responses = tuple(
+        TrainingResponse(
+            token_ids=tokens(length),
+            sampler_logprobs=tuple((-4 + 0.5 * torch.randn(length, generator=generator)).tolist()),
+            advantage=float(torch.randn(1, generator=generator)),
+            trace=trace,
+        )
+        for trace, length in enumerate(lengths)
+    )
+    return TrainingGroup(query_id=name, prompt_ids=prompt, image_keys=keys, responses=responses)
+
+
+def pack(policy: Policy, images: dict[str, ImagePixels], groups: Sequence[TrainingGroup]) -> PackedRows:
+    def positions(ids: Tensor, grids: Tensor | None) -> Tensor:
+        return policy.model.get_rope_index(ids, (ids == IMAGE).int(), image_grid_thw=grids)[0]
+
+    return pack_rows(groups, images.__getitem__, positions, image_token_id=IMAGE, merge_size=2, pad_token_id=0)
+
+
+def packed_forward(policy: Policy, rows: PackedRows, *, entropy_gradient: bool = False) -> tuple[Tensor, Tensor]:
+    """(logprobs [N], entropies [N]) by the learner's own path."""
+    policy.set_attn_implementation({"text_config": SHARED_PROMPT, "vision_config": "sdpa"})
+    try:
+        return PolicyModule(policy)(
+            rows, temperature=TEMPERATURE, banned_token_ids=BANNED, entropy_gradient=entropy_gradient
+        )
+    finally:
+        policy.set_attn_implementation("sdpa")
+
+
+def naive_forward(
+    policy: Policy, images: dict[str, ImagePixels], groups: Sequence[TrainingGroup]
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(position ids [3, P + R], logprobs [R], entropies [R]) of each response in a row of its own: all by transformers,
+    and the banned tokens left out of the vocabulary."""
+    allowed = [token for token in range(VOCABULARY) if token not in BANNED]
+    for group in groups:
+        pixels = [images[key] for key in group.image_keys]
+        for response in group.responses:
+            ids = torch.tensor([[*group.prompt_ids, *response.token_ids]])
+            kinds, grids = (ids == IMAGE).int(), torch.tensor([image.grid for image in pixels])
+            logits = policy(
+                input_ids=ids,
+                mm_token_type_ids=kinds,
+                pixel_values=torch.cat([image.patches for image in pixels]).to(policy.dtype),
+                image_grid_thw=grids,
+                use_cache=False,
+            ).logits[0]
+            logits = logits[len(group.prompt_ids) - 1 : -1, allowed] / TEMPERATURE
+            logprobs = logits - logits.logsumexp(-1, keepdim=True)
+            entropies = -(logprobs.exp() * logprobs).sum(-1)
+            chosen = logprobs[range(len(response.token_ids)), [allowed.index(token) for token in response.token_ids]]
+            yield policy.model.get_rope_index(ids, kinds, image_grid_thw=grids)[0][:, 0], chosen, entropies
+
+
+@contextmanager
+def in_double() -> Iterator[None]:
+    """Computes in float64 also where transformers asks for float32: norms, rotations, our logits."""
+
+    class Double(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            func = torch.Tensor.double if func is torch.Tensor.float else func
+            args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+            kwargs = {k: torch.float64 if value is torch.float32 else value for k, value in (kwargs or {}).items()}
+            return func(*args, **kwargs)
+
+    with Double():
+        yield
+
+
+def relative_errors(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
+    """|found - expected| / |expected| of every tensor, the norms L2."""
+    assert found.keys() == expected.keys()
+    return {name: ((found[name] - expected[name]).norm() / expected[name].norm()).item() for name in expected}
