@@ -104,13 +104,13 @@ def spread_over_ranks(groups: Sequence[TrainingGroup], num_ranks: int) -> list[l
 def plan_micro_batches(
     groups: Sequence[TrainingGroup], max_tokens: int, num_micro_batches: int = 0
 ) -> list[list[TrainingGroup]]:
-    """Micro-batches of rows of similar length, each within `max_tokens` padded tokens; at least `num_micro_batches`.
+    """Micro-batches of rows of similar length, each within `max_tokens` tokens; at least `num_micro_batches`.
 
     To reach that number the largest micro-batches are halved, and when all hold one row, padding groups are added.
     """
     plan: list[list[TrainingGroup]] = []
     for group in sorted(groups, key=row_length, reverse=True):
-        if plan and (len(plan[-1]) + 1) * row_length(plan[-1][0]) <= max_tokens:
+        if plan and sum(map(row_length, plan[-1])) + row_length(group) <= max_tokens:
             plan[-1].append(group)
         else:
             plan.append([group])
@@ -149,11 +149,16 @@ def _validate(groups: Sequence[TrainingGroup], config: LearnerConfig, banned: fr
                     f"query {group.query_id!r}, response {index} holds banned token(s) "
                     f"{sorted(banned.intersection(response.token_ids))}: the sampler and the learner must ban the same"
                 )
+    text_only = [group.query_id for group in groups if not group.image_keys]
+    if text_only and config.trains_vision and config.zero_stage == 3:
+        raise ValueError(
+            f"query {text_only[0]!r} has no image: under ZeRO-3 a vision tower that trains would get the gradient of "
+            "the minibatch before; use learner.zero_stage 2, or freeze the vision tower"
+        )
     if len({response.sampler_logprobs is None for group in groups for response in group.responses}) > 1:
         raise ValueError("sampled responses and demonstrations (without sampler logprobs) cannot share an update")
-    if config.num_ranks > 1 and len({bool(group.image_keys) for group in groups}) > 1:
-        without = next(group for group in groups if not group.image_keys)
+    if config.num_ranks > 1 and 0 < len(text_only) < len(groups):
         raise ValueError(
-            f"query {without.query_id!r} has no image and others have: ranks that skip the vision tower fall out of "
-            "step; train text-only queries with learner.num_ranks = 1 or in runs of their own"
+            f"query {text_only[0]!r} has no image and others have: ranks that skip the vision tower fall out of step; "
+            "train text-only queries with learner.num_ranks = 1 or in runs of their own"
         )

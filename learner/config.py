@@ -58,7 +58,7 @@ class LearnerConfig:
     epochs_per_step: int = 1
     minibatches_per_step: int = 1
 
-    max_tokens_per_micro_batch: int = 8192  # padded tokens of the packed rows; a longer group is split over rows
+    max_tokens_per_micro_batch: int = 8192  # of packed rows; a longer group is split over several rows
     freeze_vision: bool = True
     freeze_projector: bool | None = None  # between vision tower and language model; null: as freeze_vision
     attention: str = "auto"  # over packed rows: split | flex | auto: flex on a GPU, else split

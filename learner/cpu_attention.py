@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learner.slots import Layout, Responses, slots_of, take
+from learner.slots import Layout, Responses, slots_of
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -22,18 +22,20 @@ class CpuAttention(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None) -> Tensor:
-        output, sums = torch.zeros_like(query), query.new_zeros(query.shape[:2], dtype=torch.float32)  # log of the sums
+        output = torch.zeros_like(query)
+        exact = torch.promote_types(query.dtype, torch.float32)
+        sums = query.new_zeros(query.shape[:2], dtype=exact)  # [M, H] logarithms
         for queries, keys, causal in _spans(layout):
             found = _forward(_of(query, queries), _of(key, keys), _of(value, keys), 0.0, causal, scale=scale)
             output[queries], sums[queries] = _tokens_first(found[0]), found[1][0].T
-        for batch, tokens in _batches(layout, query):
+        for batch in slots_of(layout, query.device).responses:
             found = _forward(*(_slots(states, batch) for states in (query, key, value)), 0.0, True, scale=scale)
-            own, own_sums = (_to_tokens(part, batch) for part in (found[0], found[1][..., None]))
-            before = sums[tokens]
+            own, own_sums = (_tokens(part, batch) for part in (found[0], found[1][..., None]))
+            before = sums[batch.tokens]
             total = torch.logaddexp(before, own_sums[..., 0])
             share = (before - total).exp()[..., None].to(output.dtype)
-            output[tokens] = output[tokens] * share + own * (1 - share)
-            sums[tokens] = total
+            output[batch.tokens] = output[batch.tokens] * share + own * (1 - share)
+            sums[batch.tokens] = total
         ctx.save_for_backward(query, key, value, output, sums)
         ctx.layout, ctx.scale = layout, scale
         return output
@@ -48,11 +50,11 @@ class CpuAttention(torch.autograd.Function):  # type: ignore[misc]
             found = _backward(_of(gradient, queries), *given, sums_of, 0.0, causal, scale=ctx.scale)
             for whole, part, span in zip(gradients, found, (queries, keys, keys), strict=True):
                 whole[span] += _tokens_first(part)
-        for batch, tokens in _batches(ctx.layout, query):
-            given = [_slots(states, batch) for states in (gradient, query, key, value, output)]
-            found = _backward(*given, _slots(sums[..., None], batch)[..., 0], 0.0, True, scale=ctx.scale)
+        for batch in slots_of(ctx.layout, query.device).responses:
+            of_slots = (_slots(states, batch) for states in (gradient, query, key, value, output))
+            found = _backward(*of_slots, _slots(sums[..., None], batch)[..., 0], 0.0, True, scale=ctx.scale)
             for whole, part in zip(gradients, found, strict=True):
-                whole[tokens] += _to_tokens(part, batch)
+                whole[batch.tokens] += _tokens(part, batch)
         return gradients[0], gradients[1], gradients[2], None, None
 
 
@@ -78,17 +80,13 @@ def _tokens_first(states: Tensor) -> Tensor:
     return states[0].transpose(0, 1)
 
 
-def _batches(layout: Layout, like: Tensor) -> Iterator[tuple[Responses, Tensor]]:
-    """Responses of similar length with their tokens' numbers [n]."""
-    for batch in slots_of(layout, like.device).responses:
-        yield batch, batch.tokens[batch.real]
-
-
 def _slots(states: Tensor, batch: Responses) -> Tensor:
     """[responses, H, longest, D] of tokens [M, H, D], zeros where a response is shorter."""
-    return take(states, batch.tokens).unflatten(0, batch.size).transpose(1, 2)
+    slots = states.new_zeros(batch.size[0] * batch.size[1], *states.shape[1:])
+    slots.index_copy_(0, batch.slots, states.index_select(0, batch.tokens))
+    return slots.unflatten(0, batch.size).transpose(1, 2)
 
 
-def _to_tokens(states: Tensor, batch: Responses) -> Tensor:
+def _tokens(states: Tensor, batch: Responses) -> Tensor:
     """[n, H, D] of [responses, H, longest, D]."""
-    return states.transpose(1, 2).flatten(0, 1)[batch.real]
+    return states.transpose(1, 2).flatten(0, 1).index_select(0, batch.slots)

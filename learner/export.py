@@ -40,6 +40,9 @@ def export_policy(policy: Any, processor: Any, folder: Path, dtype: torch.dtype,
         (folder / ADAPTER_FOLDER).mkdir(exist_ok=True)
         safetensors.torch.save_file(adapter, folder / ADAPTER_FOLDER / "adapter_model.safetensors", {"format": "pt"})
         adapter_config(policy).save_pretrained(folder / ADAPTER_FOLDER)
+    if rank == 0:
+        for path in folder.rglob("*.safetensors"):  # safetensors lets nobody else read what it writes
+            path.chmod((folder / "config.json").stat().st_mode)
     torch.distributed.barrier()
 
 

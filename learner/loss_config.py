@@ -117,7 +117,7 @@ class LossConfig:
     entropy_coefficient: float | None = None  # of the entropy bonus
 
     # Between the sampler's logprobs and the learner's at the start of the update (see learner.loss.importance_weights)
-    importance: str = "auto"  # none | truncate | mask | auto: truncate in pipelined runs, else none
+    importance: str = "auto"  # none | truncate | mask | auto: truncate if pipelined or with ratio sequence
     importance_level: str = "token"  # token | sequence
     importance_max: float = 2.0  # the weight's upper bound; its inverse is the lower bound of `mask`
 
@@ -132,7 +132,8 @@ class LossConfig:
             if ingredients[name] is None:
                 ingredients[name] = value
         if self.importance == "auto":
-            ingredients["importance"] = "truncate" if pipelined else "none"
+            # The ratio of a whole response adds up what rounding does to every token: more than its clip range.
+            ingredients["importance"] = "truncate" if pipelined or ingredients["ratio"] == "sequence" else "none"
         loss = Loss(**ingredients)
         _check(loss)
         return loss

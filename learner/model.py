@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -133,19 +134,29 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
         hidden = self.policy.model(
             input_ids=input_ids, layout=layout, position_ids=position_ids, use_cache=False, **images
         ).last_hidden_state[0]  # [M, D]
-        if not len(rows.targets):  # padding rows only: every module runs, the gradient is zero
-            logprobs, entropies = self._token_logprobs(hidden[:1], rows.input_ids[0, :1], temperature, (), False)
-            return logprobs[:0], entropies[:0]
-        hidden = hidden[predicting]  # [N, D]
-        chunk = max(1, MAX_LOGITS_PER_CHUNK // self.policy.config.text_config.vocab_size)
+        hidden = hidden[predicting]  # [N, D]; N is 0 where there are padding rows only: every module runs all the same
         settings = (temperature, banned_token_ids, entropy_gradient)
-        if len(hidden) <= chunk:
+        num_chunks = self._num_chunks(len(hidden))
+        if num_chunks == 1:
             return self._token_logprobs(hidden, rows.targets, *settings)
         parts = [
             checkpoint(self._token_logprobs, h, t, *settings, use_reentrant=False)
-            for h, t in zip(hidden.split(chunk), rows.targets.split(chunk), strict=True)
+            for h, t in zip(hidden.tensor_split(num_chunks), rows.targets.tensor_split(num_chunks), strict=True)
         ]
         return torch.cat([logprobs for logprobs, _ in parts]), torch.cat([entropies for _, entropies in parts])
+
+    def _num_chunks(self, num_tokens: int) -> int:
+        """In how many parts the logits are computed. Under ZeRO-3 each gathers the head from all ranks, so that of the
+        rank with the most tokens counts."""
+        head = self.policy.lm_head.weight
+        chunk = max(1, MAX_LOGITS_PER_CHUNK // self.policy.config.text_config.vocab_size)
+        count: int = max(1, -(-num_tokens // chunk))
+        if not hasattr(head, "ds_id") or torch.distributed.get_world_size() == 1:
+            return count
+        most = torch.tensor(count, device=self.policy.device)
+        torch.distributed.all_reduce(most, op=torch.distributed.ReduceOp.MAX)
+        agreed: int = most.item()
+        return agreed
 
     def encode(self, image: ImagePixels) -> Tensor:
         """Features [num_image_tokens, D], without gradient, of one image by the vision tower and projector. Collective

@@ -17,8 +17,6 @@ from learner.lora import adapters_off
 from learner.model import PolicyModule, load_policy
 from learner.packing import PackedRows
 
-_CHUNK = 2**24
-
 
 class Reference:
     """Logprobs under the base. With LoRA it is the policy with its adapters off, else a frozen copy."""
@@ -70,8 +68,5 @@ def _frozen_copy(config: LearnerConfig, model: str, device: torch.device) -> Any
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -16,6 +16,8 @@ import torch
 import torch.distributed
 from deepspeed.checkpoint.ds_to_universal import main as convert_to_universal
 
+from learner.errors import CheckpointError
+
 _TAG = "universal"
 _MODEL_STATES = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")  # ZeRO-1 and 2, ZeRO-3
 _GLOBAL_STATE = ("loss_scaler", "dynamic_loss_scale", "overflow", "clip_grad", "ds_version")
@@ -26,14 +28,11 @@ def relay(shards: Path, shapes: Mapping[str, Sequence[int]], *, rank: int) -> It
     """A folder beside `shards`, for the time of the context, whose content any layout can load. Collective.
 
     `shapes` are those of the trained parameters by name. Rank 0 writes the folder, which takes as much room as the
-    shards, and twice that while they are converted.
+    shards, and twice that while they are converted. Raises CheckpointError, on every rank, if that fails.
     """
     folder = shards.parent / ".relaid"
-    if rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-        _convert(shards, shapes, folder / _TAG)
-    torch.distributed.barrier()
     try:
+        _convert_on_rank_0(shards, shapes, folder, rank)
         yield folder
         torch.distributed.barrier()
     finally:
@@ -59,7 +58,24 @@ def load_relaid(engine: Any, folder: Path) -> None:
             state["step"] = state["step"].clone()  # ZeRO-3 gives all groups one counter, which each would count up
 
 
-def _convert(shards: Path, shapes: Mapping[str, Sequence[int]], folder: Path) -> None:
+def _convert_on_rank_0(shards: Path, shapes: Mapping[str, Sequence[int]], folder: Path, rank: int) -> None:
+    failure: Exception | None = None
+    if rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            _convert(shards, shapes, folder)
+        except Exception as error:  # whatever it is, the other ranks wait to hear of it
+            failure = error
+    told = [None if failure is None else f"{type(failure).__name__}: {failure}"]
+    torch.distributed.broadcast_object_list(told, src=0)
+    if told[0] is not None:
+        raise CheckpointError(f"{shards} cannot be converted to another number of ranks ({told[0]})") from failure
+
+
+def _convert(shards: Path, shapes: Mapping[str, Sequence[int]], relaid: Path) -> None:
+    folder = relaid / _TAG
+    folder.mkdir(parents=True)
+    shards = _with_states(shards, relaid / "completed")
     arguments = Namespace(
         input_folder=str(shards),
         output_folder=str(folder),
@@ -69,7 +85,6 @@ def _convert(shards: Path, shapes: Mapping[str, Sequence[int]], folder: Path) ->
         strict=True,
         inject_missing_state=True,
     )
-    folder.mkdir(parents=True)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         convert_to_universal(arguments)
     optimizer_state = _optimizer_state(shards)
@@ -80,12 +95,48 @@ def _convert(shards: Path, shapes: Mapping[str, Sequence[int]], folder: Path) ->
     _complete_counters(folder)
 
 
+def _with_states(shards: Path, folder: Path) -> Path:
+    """The shards, or before the first update, when the optimizer has no states yet, a copy with those it starts from:
+    zeros."""
+    if _base_state(_first_shard(shards))["state"]:
+        return shards
+    folder.mkdir()
+    for file in shards.iterdir():
+        if not file.name.endswith("_optim_states.pt"):
+            (folder / file.name).symlink_to(file.absolute())
+            continue
+        content = torch.load(file, map_location="cpu", weights_only=False, mmap=True)
+        own = content["optimizer_state_dict"]
+        masters = own.get("fp32_flat_groups") or own["single_partition_of_fp32_groups"]
+        _base_state(content)["state"] = {
+            group: {
+                "step": torch.tensor(0.0),
+                "exp_avg": torch.zeros_like(weights),
+                "exp_avg_sq": torch.zeros_like(weights),
+            }
+            for group, weights in enumerate(masters)
+        }
+        torch.save(content, folder / file.name)
+    return folder
+
+
+def _first_shard(shards: Path) -> dict[str, Any]:
+    (shard,) = shards.glob("*zero_pp_rank_0_*_optim_states.pt")
+    content: dict[str, Any] = torch.load(shard, map_location="cpu", weights_only=False, mmap=True)
+    return content
+
+
+def _base_state(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of PyTorch's optimizer within a shard of any stage."""
+    own = content["optimizer_state_dict"]
+    base: dict[str, Any] = own["base_optimizer_state"] if "base_optimizer_state" in own else own["optimizer_state_dict"]
+    return base
+
+
 def _optimizer_state(shards: Path) -> dict[str, Any]:
     """The optimizer's global state, from the shard of rank 0, as the loaders of all stages expect it."""
-    (shard,) = shards.glob("*zero_pp_rank_0_*_optim_states.pt")
-    content = torch.load(shard, map_location="cpu", weights_only=False, mmap=True)
-    own = content["optimizer_state_dict"]
-    base = own.get("base_optimizer_state") or own["optimizer_state_dict"]
+    content = _first_shard(shards)
+    own, base = content["optimizer_state_dict"], _base_state(content)
     state: dict[str, Any] = {name: own[name] for name in _GLOBAL_STATE if name in own}
     state["ds_version"] = content["ds_version"]
     state["param_groups"] = base["param_groups"]

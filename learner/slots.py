@@ -21,8 +21,8 @@ class Responses:
     start: int
     size: tuple[int, int]
     rows: Tensor  # [responses]
-    tokens: Tensor  # [responses * longest] the tokens in the slots, the number of tokens where there is none
-    real: Tensor  # [n] which of them there are
+    slots: Tensor  # [n] which of the batch's own slots, from 0, hold a token
+    tokens: Tensor  # [n] the tokens in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def slots_of(layout: Layout, device: torch.device) -> Slots:
                 start=sum(map(len, places)),
                 size=(len(batch), longest),
                 rows=torch.tensor([row for _, row, _ in batch], device=device),
-                tokens=tokens.to(device),
-                real=(tokens < num_tokens).nonzero()[:, 0].to(device),
+                slots=(tokens < num_tokens).nonzero()[:, 0].to(device),
+                tokens=tokens[tokens < num_tokens].to(device),
             )
         )
         places.append(tokens)
@@ -86,16 +86,15 @@ class Move(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, states: Tensor, index: Tensor, back: Tensor) -> Tensor:
         ctx.save_for_backward(index, back)
-        return take(states, index)
+        return _take(states, index)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         _, back = ctx.saved_tensors
-        return take(gradient, back), None, None
+        return _take(gradient, back), None, None
 
 
-def take(states: Tensor, index: Tensor) -> Tensor:
-    """Entries of `states` [N, ...] at `index` [M], zeros where the index is N."""
+def _take(states: Tensor, index: Tensor) -> Tensor:
     return torch.cat([states, states.new_zeros(1, *states.shape[1:])]).index_select(0, index)
 
 

@@ -1,5 +1,6 @@
 """The learner's update: forward, loss, backward and optimizer steps over micro-batches of packed rows."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,8 +65,12 @@ class Updater:
         return stats, self._watch.cost()
 
     def reference_kl(self, batch: UpdateBatch) -> list[ResponseKl]:
-        """KL(sampler || reference) of this rank's responses, summed over their tokens."""
+        """KL(sampler || reference) of this rank's responses, summed over their tokens.
+
+        Raises NonFiniteError, on every rank and naming the queries, when one is not finite.
+        """
         found = []
+        suspects: set[str] = set()
         for index in range(len(batch.minibatches)):
             for micro_batch in self._plan(batch, index):
                 rows = self._pack(micro_batch)
@@ -75,6 +80,8 @@ class Updater:
                 sums.index_add_(0, rows.response, kl.double())
                 for (query, trace), value in zip(rows.traces, sums.tolist(), strict=True):
                     found.append(ResponseKl(query_id=query, trace=trace, kl=value))
+                suspects |= {entry.query_id for entry in found if not math.isfinite(entry.kl)}
+        self._raise_together(suspects, "the KL to the reference is not finite")
         return found
 
     def _plan(self, batch: UpdateBatch, index: int) -> list[list[TrainingGroup]]:

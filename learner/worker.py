@@ -48,9 +48,6 @@ class LearnerWorker:
         self.processor = load_processor(model)
         self.images = ImageStore(self.processor, config.pixel_cache_mib * 2**20)
         self.policy = load_policy(model, config)
-        self.lora_summary: str = getattr(self.policy, "lora_summary", "")
-        if self.lora_summary and rank == 0:
-            print(self.lora_summary, flush=True)
         self._make_engine(model)
 
     def _make_engine(self, model: str) -> None:
@@ -83,6 +80,14 @@ class LearnerWorker:
         self._updater = Updater(
             config, self._loss, self.engine, self.optimizer, self.pack, reference=reference, device=self._device
         )
+
+    def summary(self) -> str:
+        """What is trained: the adapters and what they are bound to, or how much of the policy."""
+        if lora := getattr(self.policy, "lora_summary", ""):
+            return str(lora)
+        counts = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in self.policy.parameters()]
+        trained, total = sum(count for count, trains in counts if trains), sum(count for count, _ in counts)
+        return f"full fine-tuning: {trained / 1e6:.1f} of {total / 1e6:.1f} M parameters trained"
 
     def add_images(self, images: Mapping[str, bytes]) -> None:
         """Encoded images by the keys that groups name."""

@@ -8,6 +8,7 @@ checkpoints/step-N/
   manifest.json           written last, by the learner: size and sha256 of all files, these included
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -54,6 +55,14 @@ class Checkpoints:
         """The complete checkpoints, the newest first."""
         found = [path for path in self._folder.glob("step-*") if _CHECKPOINT.fullmatch(path.name)]
         return sorted(found, key=step_of, reverse=True)
+
+    def newest_config(self) -> Path | None:
+        """The configuration of the newest checkpoint in which it is what was written, None if there is no such one."""
+        for folder in self.folders():
+            with contextlib.suppress(DamagedCheckpointError):
+                _read(folder, CONFIG)
+                return folder / CONFIG
+        return None
 
     def of_step(self, step: int) -> Path | None:
         """The checkpoint of a step, if it was kept."""
@@ -125,9 +134,9 @@ class Checkpoints:
     def _remove(self, folder: Path) -> None:
         """Under its name it is whole or gone, also where the removal is cut short."""
         if folder.is_dir():
-            old = folder.with_name(f".{folder.name}.old")
+            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
             os.rename(folder, old)
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)  # what is left goes before the next checkpoint is saved
 
 
 def step_of(folder: Path) -> int:
@@ -176,7 +185,10 @@ def _read(folder: Path, name: str) -> str:
     expected = read_manifest(folder).files.get(name)
     if expected is None or not (folder / name).is_file():
         raise DamagedCheckpointError(folder, f"{name} is missing")
-    content = (folder / name).read_bytes()
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:  # the run removes it, or the disk is broken
+        raise DamagedCheckpointError(folder, f"{name} is not readable ({error})") from error
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise DamagedCheckpointError(folder, f"{name} was changed")
     return content.decode("utf-8")

@@ -12,6 +12,7 @@ from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.sft_command import add_sft
+from medvie_rl.train_command import add_train
 
 _EPILOG = """examples:
   medvie train --config conf/local.yaml                      train the embedded nano policy on this machine
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_train(commands)
+    add_train(commands)
     add_sft(commands)
     _add_export(commands)
     _add_extract(commands)
@@ -68,24 +69,6 @@ def _parser() -> argparse.ArgumentParser:
     add_data_commands(commands)
     _add_nano(commands)
     return parser
-
-
-def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser("train", help="train a policy, or go on with a run that was stopped")
-    source = train.add_mutually_exclusive_group(required=True)
-    source.add_argument("--config", type=Path, metavar="FILE", help="a configuration file, e.g. conf/local.yaml")
-    source.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with this run from its newest checkpoint")
-    train.add_argument(
-        "--resume-if-exists", type=Path, metavar="RUN_DIR",
-        help="with --config: the run's directory; go on with the run in it, or start one there",
-    )  # fmt: skip
-    train.add_argument("--dry-run", action="store_true", help="check the configuration, print the plan, start nothing")
-    train.add_argument(
-        "overrides", nargs="*", metavar="key=value",
-        help="settings, e.g. learner.learning_rate=1e-5; of a run that goes on, the layout only, e.g. "
-        "learner.num_ranks=2 learner.zero_stage=3 rollout.num_workers=2",
-    )  # fmt: skip
-    train.set_defaults(command=_train)
 
 
 def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -97,6 +80,10 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     export.add_argument("--adapter", action="store_true", help="of a LoRA run: the adapter alone, not merged")
     export.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as it was trained")
+    export.add_argument(
+        "--set", action="append", default=[], metavar="key=value",
+        help="where the run's base or prompt lies now, e.g. model=DIR or prompt=FILE (for --step last or N)",
+    )  # fmt: skip
     export.set_defaults(command=_export)
 
 
@@ -173,39 +160,18 @@ def _add_nano(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     unseen.set_defaults(command=_nano_unseen)
 
 
-def _train(options: argparse.Namespace) -> int:
-    from medvie_rl.config import load_config
-    from medvie_rl.resume import check_only_layout_differs
-    from medvie_rl.run import has_checkpoint, output_folder, resolved_config
-
-    if options.resume and options.resume_if_exists:
-        raise UserError("--resume-if-exists goes with --config; --resume alone goes on with a run that is there")
-    named = options.resume or options.resume_if_exists
-    folder = output_folder(named) if named else None
-    resume = folder if folder and (options.resume or has_checkpoint(folder)) else None
-    if resume:
-        stored = resolved_config(resume)
-        config = load_config(options.config or stored, options.overrides)
-        check_only_layout_differs(resume, load_config(stored), config)
-    else:
-        config = load_config(options.config, options.overrides)
-    if options.dry_run:
-        from medvie_rl.plan import describe_plan
-
-        print(describe_plan(config))
-        return 0
-    set_environment(allow_downloads=config.allow_downloads)
-    from medvie_rl.train import train
-
-    train(config, resume=resume, folder=None if resume else folder)
-    return 0
-
-
 def _export(options: argparse.Namespace) -> int:
     set_environment(allow_downloads=False)
     from medvie_rl.export import export
 
-    export(options.run, options.out, step=options.step, adapter=options.adapter, dtype=options.dtype)
+    export(
+        options.run,
+        options.out,
+        step=options.step,
+        adapter=options.adapter,
+        dtype=options.dtype,
+        settings=options.set,
+    )
     print(f"exported to {options.out}")
     return 0
 

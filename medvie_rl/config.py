@@ -107,7 +107,9 @@ class Config:
     num_steps: int = 100
     queries_per_step: int = 12
     num_traces: int = 8  # responses sampled for each query
-    pipeline_depth: int = 0  # batches sampled ahead while the learner works; 0 = strictly on-policy
+    pipeline_depth: int = (
+        0  # batches sampled ahead of the learner; 0 = on-policy, 1 overlaps both, more only adds staleness
+    )
     data: DataConfig = field(default_factory=DataConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
     ocr: OcrConfig = field(default_factory=OcrConfig)
@@ -186,7 +188,11 @@ class Config:
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file and apply `key=value` overrides; raises ConfigError for anything that cannot be used."""
+    """Read a YAML file and apply `key=value` overrides; raises ConfigError for anything that cannot be used.
+
+    An override of learner.loss.preset takes the place of all that the file says of learner.loss: the configuration that
+    a run keeps names every ingredient, and would leave nothing to the preset.
+    """
     if not path.is_file():
         known = ", ".join(sorted(str(file) for file in Path("conf").glob("*.yaml")))
         raise ConfigError(f"{path}: no such configuration file; here are: {known or 'none in conf/'}")
@@ -200,6 +206,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     _check_keys(str(path), from_file)
     _check_keys("override", from_overrides)
+    of_learner = OmegaConf.select(from_file, "learner")
+    if OmegaConf.is_dict(of_learner) and any(override.startswith("learner.loss.preset=") for override in overrides):
+        of_learner.pop("loss", None)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), from_file, from_overrides)
         config = OmegaConf.to_object(merged)

@@ -6,13 +6,17 @@ sha256 of each of its pages, which is checked whenever one is.
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from importlib.machinery import PathFinder
 from pathlib import Path
 
+from learner.manifest import MANIFEST
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
+from medvie_rl.data.ocr import engine_version
 from medvie_rl.data.prompts import prompt_files
 from medvie_rl.data.store import Document
 from medvie_rl.errors import ConfigError
@@ -28,7 +32,8 @@ def fingerprint(config: Config, data: RunData) -> dict[str, str]:
     inputs = {f"documents of the {name} split": _digest_documents(documents) for name, documents in splits.items()}
     used = sorted({document.schema for documents in splits.values() for document in documents})
     inputs |= {f"schema {name}": _digest_file(Path(config.schemas) / f"{name}.yaml") for name in used}
-    inputs |= {f"prompt {path.name}": _digest_file(path) for path in prompt_files(Path(config.prompt))}
+    inputs |= prompt_digests(Path(config.prompt))
+    inputs |= {"OCR engine": engine_version()} if config.ocr.mode != "none" else {}
     inputs |= {"traces": traces_digest(Path(config.sft.traces))} if config.sft.traces else {}
     return inputs | _components(config) | base_policy_digests(config.model)
 
@@ -54,11 +59,29 @@ def _digest_documents(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
+def prompt_digests(prompt: Path) -> dict[str, str]:
+    """Digests of a prompt file, whatever its name, and of those of its languages, by the names that it calls them."""
+    main, *others = prompt_files(prompt)
+    return {"prompt": _digest_file(main)} | {f"prompt {path.name}": _digest_file(path) for path in others}
+
+
 def _components(config: Config) -> dict[str, str]:
-    """The user's own parts of the reward, as far as they lie in the current folder."""
-    modules = {component.function.partition(":")[0] for component in config.reward.components}
-    files = {name: Path(*name.split(".")).with_suffix(".py") for name in sorted(modules)}
-    return {f"reward component {name}": _digest_file(path) for name, path in files.items() if path.is_file()}
+    """The user's own parts of the reward."""
+    modules = sorted({component.function.partition(":")[0] for component in config.reward.components})
+    files = {name: _source_of(name) for name in modules}
+    return {f"reward component {name}": _digest_file(path) for name, path in files.items() if path}
+
+
+def _source_of(module: str) -> Path | None:
+    """The file of a module or package, found without importing anything: first from the current folder, as the actors
+    find it. None if it has no file; the actor that cannot import it says so."""
+    names, folders, origin = module.split("."), [str(Path.cwd()), *sys.path], None
+    for index in range(len(names)):
+        spec = PathFinder.find_spec(".".join(names[: index + 1]), folders)
+        if spec is None:
+            return None
+        folders, origin = list(spec.submodule_search_locations or []), spec.origin
+    return Path(origin) if origin and Path(origin).is_file() else None
 
 
 def base_policy_digests(model: str) -> dict[str, str]:
@@ -66,7 +89,8 @@ def base_policy_digests(model: str) -> dict[str, str]:
     folder = Path(model)
     if not folder.is_dir():
         return {"base policy": _hub_commit(model)}
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
+    found = (path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
+    files = sorted(path for path in found if path != folder / MANIFEST)  # which only the best policy in its run has
     with ThreadPoolExecutor(_NUM_READERS) as readers:
         digests = list(readers.map(_digest_file, files))
     return {f"base policy {path.relative_to(folder)}": digest for path, digest in zip(files, digests, strict=True)}

@@ -1,11 +1,19 @@
 """What a configuration would do, in words and numbers: `medvie train --dry-run`. Starts nothing."""
 
+from pathlib import Path
+
 from learner.config import LearnerConfig
 from medvie_rl.config import Config, to_yaml
+from medvie_rl.errors import ConfigError
 
 
 def describe_plan(config: Config) -> str:
-    """The resolved configuration, who runs where, and the arithmetic of a batch."""
+    """The resolved configuration, who runs where, and the arithmetic of a batch.
+
+    Raises ConfigError if the traces to learn from are not there.
+    """
+    if config.sft.traces and not Path(config.sft.traces).exists():
+        raise ConfigError(f"sft.traces: there is no file or run directory {config.sft.traces}")
     return f"{to_yaml(config)}\n{_layout(config)}\n{_loss(config)}\n{_arithmetic(config)}"
 
 

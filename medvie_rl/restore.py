@@ -50,8 +50,8 @@ def evaluate_once(
 
 
 def _restore_best(run: Run, state: RunState, checkpoint: Path, workers: Workers) -> None:
-    """Export the best policy again if its folder holds another one: the run was killed just before it was exported, or
-    goes on from a checkpoint before the last improvement."""
+    """Export the best policy again if its folder holds another one, or a damaged one: the run was killed just before it
+    was exported, goes on from a checkpoint before the last improvement, or a power cut tore its files."""
     if run.best_policy_step() == state.best_step:
         return
     best = run.checkpoints.of_step(state.best_step)

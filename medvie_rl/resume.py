@@ -1,11 +1,11 @@
 """What may change when a run goes on: how it is laid out over machines, not what its numbers depend on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from medvie_rl.config import Config
+from medvie_rl.config import Config, load_config
 from medvie_rl.errors import ConfigError
 
 # Keys, or sections with a dot at the end. The paths are of files whose content the run remembers (see fingerprint.py).
@@ -21,6 +21,19 @@ LAYOUT_KEYS = (
     "reward.num_processes", "checkpoint.every", "checkpoint.keep", "cluster.", "wandb.",
 )  # fmt: skip
 _HINTS = {"num_steps": "to train further, start a new run with model=RUN_DIR/best"}
+
+
+def load_stored(folder: Path, path: Path, overrides: Sequence[str] = ()) -> Config:
+    """A configuration that the run in `folder` stored, with overrides; raises ConfigError."""
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        problem = str(error).partition("; did you mean")[0]  # a hint for those who wrote the file themselves
+        raise ConfigError(
+            f"{folder}: this run was made by another version of medvie, or its configuration was edited ({problem}); "
+            "its best/ can still be used as it is"
+        ) from error
+    return load_config(path, overrides) if overrides else config
 
 
 def check_only_layout_differs(folder: Path, stored: Config, wanted: Config) -> None:

@@ -1,46 +1,39 @@
 """The run directory: configuration, metrics, records, checkpoints, best policy, W&B, and what a resumed run needs.
 
 runs/NAME-TIME/
-  config.yaml          the resolved configuration; config-step-N.yaml: the one before a resume at step N changed it
+  config.yaml          the resolved configuration; config-step-N*.yaml: the ones before a resume at step N changed it
   inputs.json          digests of documents, schemas, prompt and base policy
   metrics.jsonl        one object a step
   rollouts/            one JSONL file a step: every response with its reward
   evaluations/         answers and scores on held-out documents: before, during, after
   checkpoints/step-N/  everything needed to go on exactly
-  best/                the best policy on the validation documents, in Hugging Face format
+  best/                the best policy on the validation documents, in Hugging Face format, with a manifest
   curves.png, examples.png, summary.json
   wandb/               the W&B run, offline unless asked otherwise
 """
 
-import fcntl
+import itertools
 import json
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from learner.manifest import sync_names
+from learner.errors import DamagedCheckpointError
+from learner.manifest import file_digests, files_below, read_manifest, sync_names, write_manifest
 from medvie_rl.checkpoints import Checkpoints, read_in_flight
 from medvie_rl.checkpoints import RunState as RunState
 from medvie_rl.config import Config, load_config, to_yaml
-from medvie_rl.errors import ConfigError
-from medvie_rl.files import write_atomically
+from medvie_rl.errors import ConfigError, UserError
+from medvie_rl.files import sync_file, write_atomically
 from medvie_rl.fingerprint import check_inputs
 from medvie_rl.policy_card import PolicyCard, read_policy_card
-from medvie_rl.resume import check_only_layout_differs
+from medvie_rl.resume import check_only_layout_differs, load_stored
+from medvie_rl.run_folder import FOLDERS, check_is_free, clear, lock, new_folder
 from rollout.types import RolloutGroup
-
-_RAY_PACKAGES = "working_dir_files"  # where Ray unpacks the working directory of a job
-_FOLDERS = ("rollouts", "evaluations", "checkpoints")
-_LOCK = ".lock"
-_BEFORE_CHECKPOINT = {  # what a run makes before its first checkpoint
-    *_FOLDERS, _LOCK, "config.yaml", "inputs.json", "metrics.jsonl", "wandb", "failures",
-    ".config.yaml.partial", ".inputs.json.partial", ".metrics.jsonl.partial",
-}  # fmt: skip
 
 
 class Run:
@@ -51,7 +44,7 @@ class Run:
         self.config = config
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
         self._wandb: Any = None
-        self._lock = _lock(folder)
+        self._lock = lock(folder)
 
     @classmethod
     def create(cls, config: Config, folder: Path | None = None) -> "Run":
@@ -61,40 +54,48 @@ class Run:
         anything else.
         """
         if folder is None:
-            run = cls(_new_folder(config), config)
+            run = cls(new_folder(config), config)
         else:
-            _check_is_free(folder)
+            check_is_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder.absolute(), config)
-            _clear(run.folder)
-        for name in _FOLDERS:
-            (run.folder / name).mkdir()
+            clear(run.folder)
+        for name in FOLDERS:
+            (run.folder / name).mkdir(exist_ok=True)
         write_atomically(run.folder / "config.yaml", to_yaml(config))
         return run
 
     @classmethod
     def open(cls, folder: Path, config: Config | None = None) -> "Run":
-        """An existing run, with the configuration it was started with or `config`.
+        """An existing run, with its own configuration or `config`.
 
-        Raises ConfigError if `config` differs from the first in more than the layout (see resume.py).
+        Raises ConfigError if that differs in more than the layout from what the run was made with (see resume.py).
         """
-        stored = load_config(resolved_config(folder))
-        if config is not None:
-            check_only_layout_differs(folder, stored, config)
-        return cls(folder.absolute(), config or stored)
+        if config is None:
+            return cls(folder.absolute(), run_config(folder))
+        check_only_layout_differs(folder, _checkpointed_config(folder), config)
+        return cls(folder.absolute(), config)
 
     def check_inputs(self, inputs: Mapping[str, str]) -> None:
         """Keep the digests of what the run depends on, or raise ConfigError if they are not those it started with."""
         path = self.folder / "inputs.json"
         if path.is_file():
             check_inputs(self.folder, json.loads(path.read_text(encoding="utf-8")), inputs)
+        elif self.checkpoints.folders():
+            raise ConfigError(
+                f"{path}: this file is missing, without which it is not known from which inputs the run started; "
+                "start a new run"
+            )
         else:
             write_atomically(path, json.dumps(inputs, indent=1) + "\n")
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
     def start_logging(self, state: RunState) -> None:
-        """Open W&B; forget what a killed run logged or recorded after the checkpoint it continues from."""
+        """Open W&B; forget the metrics and records that a killed run left after the checkpoint it continues from.
+
+        W&B forgets nothing: what was logged there stays.
+        """
         self._forget_after(state)
         self._keep_old_config(state.step)
         if self.config.wandb.mode != "disabled":
@@ -161,7 +162,10 @@ class Run:
         self, state: RunState, write: Callable[[Path], None], in_flight: Mapping[int, Sequence[RolloutGroup]]
     ) -> None:
         """Save a checkpoint: `write` puts the learner's part into a folder and seals it; `in_flight` are the batches by
-        step that were generated and not trained on."""
+        step that were generated and not trained on. What the run logged and recorded before is brought to the disk."""
+        sync_file(self.folder / "metrics.jsonl")
+        for name in ("rollouts", "evaluations", "."):  # their files are written atomically
+            sync_names(self.folder / name)
         self.checkpoints.save(state, to_yaml(self.config), write, in_flight)
 
     def in_flight(self, checkpoint: Path) -> dict[int, list[RolloutGroup]]:
@@ -169,22 +173,31 @@ class Run:
         return read_in_flight(checkpoint)
 
     def best_policy_step(self) -> int:
-        """The step whose policy `best_policy` holds, -1 if there is none yet."""
-        card = read_policy_card(self.best_policy)
+        """The step whose policy `best_policy` holds, -1 if there is none yet or a file is not what was written."""
+        try:
+            manifest = read_manifest(self.best_policy)
+            manifest.check(self.best_policy, file_digests(self.best_policy, manifest.files))
+            card = read_policy_card(self.best_policy)
+        except (DamagedCheckpointError, UserError):
+            return -1
         return card.step if card else -1
 
     def replace_best(self, write: Callable[[Path], None], *, step: int) -> None:
-        """Replace the best policy by what `write` puts into a folder aside."""
-        aside, old = self.folder / ".best.partial", self.folder / ".best.old"
-        _remove(aside)
+        """Replace the best policy by what `write` puts into a folder aside, when that is on the disk."""
+        # Names of their own: actors of a run that was killed may still write into the folder that it had aside.
+        unique = uuid.uuid4().hex[:8]
+        aside, old = self.folder / f".best.{unique}.partial", self.folder / f".best.{unique}.old"
+        for left_over in self.folder.glob(".best.*"):
+            shutil.rmtree(left_over, ignore_errors=True)
         write(aside)
         policy_card(self.folder.name, step, self.config).write(aside, Path(self.config.prompt))
-        _remove(old)
+        digests = file_digests(aside, files_below(aside), sync=True)
+        write_manifest(aside, {"step": step}, {name: digest for name, digest in digests.items() if digest})
         if self.best_policy.exists():
             os.rename(self.best_policy, old)
         os.rename(aside, self.best_policy)
         sync_names(self.folder)
-        _remove(old)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _forget_after(self, state: RunState) -> None:
         self.checkpoints.forget_after(state.step)
@@ -203,7 +216,9 @@ class Run:
         path = self.folder / "config.yaml"
         stored = path.read_text(encoding="utf-8")
         if stored != to_yaml(self.config):
-            write_atomically(self.folder / f"config-step-{step}.yaml", stored)
+            names = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+            kept = (self.folder / f"config-step-{step}{name}.yaml" for name in names)
+            write_atomically(next(name for name in kept if not name.exists()), stored)
             write_atomically(path, to_yaml(self.config))
 
 
@@ -218,11 +233,6 @@ def policy_card(run: str, step: int, config: Config) -> PolicyCard:
     )
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether there is a run in the folder that can be gone on with."""
-    return bool(Checkpoints(folder / "checkpoints", keep=1).folders())
-
-
 def resolved_config(folder: Path) -> Path:
     """The configuration file of a run directory; raises ConfigError if the folder is none."""
     path = folder / "config.yaml"
@@ -231,39 +241,21 @@ def resolved_config(folder: Path) -> Path:
     return path
 
 
-def _new_folder(config: Config) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    base = output_folder(config.output_dir) / f"{config.name}-seed{config.seed}-{stamp}"
-    for folder in (base, *(base.with_name(f"{base.name}-{attempt}") for attempt in range(1, 1000))):
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-    raise ConfigError(f"{base}: a thousand runs of this name were started in this second; set another name")
+def run_config(folder: Path, overrides: Sequence[str] = (), *, file: Path | None = None) -> Config:
+    """The configuration with which the run in a folder goes on: its own, or that of `file`, with overrides.
+
+    Raises ConfigError if it differs in more than the layout from what the run was made with (see resume.py).
+    """
+    own = resolved_config(folder)
+    config = load_config(file, overrides) if file else load_stored(folder, own, overrides)
+    check_only_layout_differs(folder, _checkpointed_config(folder), config)
+    return config
 
 
-def _check_is_free(folder: Path) -> None:
-    if has_checkpoint(folder):
-        raise ConfigError(f"{folder}: there is a run with checkpoints; go on with it, or name another folder")
-    strange = sorted(path.name for path in folder.glob("*") if path.name not in _BEFORE_CHECKPOINT)
-    if strange or (folder.exists() and not folder.is_dir()):
-        found = f", but it holds {strange[0]}" if strange else ""
-        raise ConfigError(f"{folder}: not the directory of a run without checkpoint{found}; name another folder")
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != _LOCK:
-            path.unlink()
-
-
-def output_folder(output_dir: str | Path) -> Path:
-    """A relative folder lies below the current one; in a submitted job, whose own folder is temporary, below home."""
-    in_job_package = _RAY_PACKAGES in Path.cwd().parts
-    return (Path.home() / "medvie" if in_job_package else Path.cwd()) / output_dir
+def _checkpointed_config(folder: Path) -> Config:
+    """What the newest checkpoint was made with: config.yaml can be edited."""
+    own = resolved_config(folder)
+    return load_stored(folder, Checkpoints(folder / "checkpoints", keep=1).newest_config() or own)
 
 
 def _start_wandb(folder: Path, config: Config, state: RunState) -> Any:
@@ -292,18 +284,3 @@ def _start_wandb(folder: Path, config: Config, state: RunState) -> Any:
         allow_val_change=True,  # of the layout, when a run goes on
         settings=settings,
     )
-
-
-def _lock(folder: Path) -> IO[bytes]:
-    """Held as long as the run's object lives: two processes must not write the same run."""
-    file = (folder / _LOCK).open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(f"{folder}: another process works on this run; wait until it has ended") from error
-    return file
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)

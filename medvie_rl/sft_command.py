@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from medvie_rl.environment import set_environment
+from medvie_rl.train_command import add_start_options, start
 
 _DIRECT = ("queries.reasoning_fraction=0", "evaluation.reasoning=false")
 
@@ -16,10 +16,10 @@ def add_sft(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="supervised fine-tuning on the same documents: a baseline, or a warm start",
         description="Teach the policy to answer as the annotations do, through the same learner and from the same "
         "queries as `medvie train`. Without sft.traces it learns direct answers, without reasoning. A run that was "
-        "stopped goes on with `medvie train --resume RUN_DIR`.",
+        "stopped goes on with --resume-if-exists, or with `medvie train --resume RUN_DIR`.",
     )
     sft.add_argument("--config", type=Path, required=True, metavar="FILE", help="e.g. conf/local.yaml")
-    sft.add_argument("--dry-run", action="store_true", help="check the configuration, print the plan, start nothing")
+    add_start_options(sft)
     sft.add_argument(
         "overrides",
         nargs="*",
@@ -30,23 +30,11 @@ def add_sft(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _sft(options: argparse.Namespace) -> int:
-    from medvie_rl.config import load_config
-
     direct = not _names_traces(options.config, options.overrides)
     overrides = [*(_DIRECT if direct else ()), *options.overrides, "method=sft"]
-    config = load_config(options.config, overrides)
     if direct:
         print(f"no sft.traces, so the policy learns direct answers: {' '.join(_DIRECT)}")
-    if options.dry_run:
-        from medvie_rl.plan import describe_plan
-
-        print(describe_plan(config))
-        return 0
-    set_environment(allow_downloads=config.allow_downloads)
-    from medvie_rl.train import train
-
-    train(config)
-    return 0
+    return start(options.config, overrides, resume_if_exists=options.resume_if_exists, dry_run=options.dry_run)
 
 
 def _names_traces(path: Path, overrides: Sequence[str]) -> bool:

@@ -50,8 +50,9 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
     named, if a loss is not finite.
     """
     data = load_run_data(config)
+    inputs = fingerprint(config, data)
     run = Run.open(resume, config) if resume else Run.create(config, folder)
-    run.check_inputs(fingerprint(config, data))
+    run.check_inputs(inputs)
     with Display(run.folder, config) as display, start_workers(config, data, display.status) as workers:
         try:
             before, after, state = _train(run, data, workers, display)
@@ -63,6 +64,7 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
 
 def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple[Evaluation, Evaluation, RunState]:
     config = run.config
+    display.notice(workers.learner_summary)
     state, ahead = restore(run, workers, display.notice)
     run.start_logging(state)
     validation = evaluation_queries(data.validation, data.schemas, reasoning=config.evaluation.reasoning)
@@ -119,7 +121,7 @@ def _step(step: int, state: RunState, *, run: Run, workers: Workers, pipeline: P
 
     penalties = None
     if config.loss.needs_reference and config.loss.kl_in == "reward":
-        with watch("reference"):
+        with watch("reference"), dumped_if_not_finite(run, step + 1, groups):
             kl = workers.reference_kl(asked, sampled_groups(groups))
         metrics["loss/reference_kl"] = fsum(kl.values()) / metrics["rollout/tokens_total"]
         penalties = {response: config.loss.kl_coefficient * value for response, value in kl.items()}

@@ -44,7 +44,7 @@ def _prepare_environment(config: Config) -> None:
     from medvie_rl.workers import learner_environment
 
     set_environment(allow_downloads=False)
-    os.environ.update(learner_environment(config.learner))
+    os.environ.update(learner_environment(config.learner, on_gpu=False))
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 

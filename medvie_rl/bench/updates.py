@@ -24,7 +24,7 @@ from medvie_rl.config import Config
 from medvie_rl.data.load import RunData, load_run_data
 from medvie_rl.data.queries import Query
 
-_REPEATS = 5  # of each way, in turns
+_REPEATS = 7  # of each way, in turns
 _TOLERANCE = 1e-3  # relative, of loss and gradient norm of the two ways
 
 
@@ -65,7 +65,7 @@ def _environment(step: str) -> dict[str, str]:
     from medvie_rl.environment import run_environment
     from medvie_rl.workers import learner_environment
 
-    return run_environment(allow_downloads=False) | learner_environment(step_config(step).learner)
+    return run_environment(allow_downloads=False) | learner_environment(step_config(step).learner, on_gpu=False)
 
 
 def measure(step: str) -> dict[str, Any]:
@@ -131,16 +131,21 @@ def measure(step: str) -> dict[str, Any]:
 
 
 def _measure_by_turns(ways: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of each way, and the most memory it took in MiB beyond what the process held before."""
+    """Median seconds of each way, and the most memory it took in MiB beyond what the process held before.
+
+    Memory is measured in a round of its own, for which what is unused is given back first: that costs time.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    mib = dict.fromkeys(ways, 0.0)
     for _ in range(_REPEATS):
         for name, way in ways.items():
-            before = _rest()
             started = time.perf_counter()
             way()
             seconds[name].append(time.perf_counter() - started)
-            mib[name] = max(mib[name], _status_mib("VmHWM") - before)
+    mib = {}
+    for name, way in ways.items():
+        before = _rest()
+        way()
+        mib[name] = _status_mib("VmHWM") - before
     return {name: median(values) for name, values in seconds.items()}, mib
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tiny_policy import make_group, make_images, make_policy, pack, relative_errors
 from torch import Tensor
 
 from learner.attention import SHARED_PROMPT, shared_prompt_attention
 from learner.flex_attention import SHARED_PROMPT_FLEX, shared_prompt_flex_attention
 from learner.model import PolicyModule
 from learner.slots import Layout
+from tiny_policy import make_group, make_images, make_policy, pack, relative_errors
 
 pytestmark = [
     pytest.mark.gpu,

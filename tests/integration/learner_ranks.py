@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from paper_losses import CASES, MAX_RESPONSE_TOKENS, Response
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from learner.batching import make_update_batches
 from learner.config import LearnerConfig
 from learner.types import TrainingGroup, TrainingResponse, UpdateBatch
 from learner.worker import LearnerWorker
+from paper_losses import CASES, MAX_RESPONSE_TOKENS, Response
 
 NANO = os.environ.get("MEDVIE_NANO", str(Path(__file__).parents[2] / "medvie_rl" / "nano" / "policy"))
 LEARNING_RATE = 1e-3

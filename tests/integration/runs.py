@@ -18,6 +18,8 @@ SMALL = (
     "evaluation.every=2",
     "evaluation.bootstrap_samples=200",
     "checkpoint.every=2",
+    "rollout.num_workers=1",
+    "rollout.num_threads=2",
 )
 
 

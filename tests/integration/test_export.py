@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from learner.config import LoraConfig
+from learner.manifest import MANIFEST
 from learner.worker import LearnerWorker
 from learner_ranks import (
     NANO,
@@ -104,7 +105,8 @@ def test_a_checkpoint_gives_the_bytes_that_the_run_exported(small_run: Path, tmp
     command = [sys.executable, "-m", "medvie_rl", "export", str(run), "--out", str(made), "--step", str(step)]
     run_to_end(command)
     names = sorted(path.name for path in made.iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "best").iterdir())
+    assert {*names, MANIFEST} == {path.name for path in (tmp_path / "best").iterdir()}
+    assert len({(made / name).stat().st_mode for name in names}) == 1
     assert [name for name in names if (made / name).read_bytes() != (tmp_path / "best" / name).read_bytes()] == []
     last = export(run, tmp_path / "last", "--step", "last")
     assert json.loads((last / "medvie.json").read_text(encoding="utf-8"))["step"] == 6

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_files import drawing, encoded, write
-from shared_documents import MISSING, REAL, SCHEMAS
 
 from medvie_rl.data.exporting import export_jsonl, export_label_studio, labelling_interface
 from medvie_rl.data.importing import import_documents
 from medvie_rl.data.store import POOL, Document, describe_image, list_splits, open_split, write_split
 from medvie_rl.errors import UserError
+from page_files import drawing, encoded, write
 from rewards.schema import FieldSpec, Schema, load_schema
+from shared_documents import MISSING, REAL, SCHEMAS
 
 SCHEMA = Schema(
     name="slip",

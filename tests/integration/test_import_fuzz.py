@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from page_files import bar, drawing, encoded, image_object, pdf, png_header, write
 
 from medvie_rl.data.importing import ImportReport, import_documents
 from medvie_rl.data.pages import UnreadableFileError, read_pages
 from medvie_rl.data.store import list_splits, open_split
 from medvie_rl.errors import UserError
+from page_files import bar, drawing, encoded, image_object, pdf, png_header, write
 from rewards.schema import FieldSpec, Schema
 
 SCHEMA = Schema(

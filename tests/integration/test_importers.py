@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_files import bar, drawing, encoded, pdf, write
 
 from medvie_rl.data.importing import ImportReport, import_documents
 from medvie_rl.data.importing.detect import detect_format
 from medvie_rl.data.store import Document, list_splits, open_split
 from medvie_rl.errors import UserError
+from page_files import bar, drawing, encoded, pdf, write
 from rewards.schema import FieldSpec, Schema
 
 ALL_TRAIN = {"train": 1.0, "validation": 0.0, "test": 0.0}

@@ -12,9 +12,7 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
-from paper_losses import CASES
 from safetensors import safe_open
-from tiny_policy import relative_errors
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -38,6 +36,8 @@ from learner_ranks import (
     recorded_gradients,
     run_ranks,
 )
+from paper_losses import CASES
+from tiny_policy import relative_errors
 
 IMAGES = make_images()
 Weights = dict[str, np.ndarray]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_files import bar, drawing, encoded, image_object, pdf, png_header, write
 from PIL import Image
 
 from medvie_rl.data import pages as pages_module
 from medvie_rl.data.pages import Page, UnreadableFileError, read_pages, sniff
 from medvie_rl.data.pdf_pages import render_pdf
+from page_files import bar, drawing, encoded, image_object, pdf, png_header, write
 
 
 def pixels(page: Page) -> np.ndarray:

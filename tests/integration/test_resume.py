@@ -25,6 +25,18 @@ def test_a_flipped_byte_costs_the_newest_checkpoint_only(copied_run: Path, small
     assert_same_run(copied_run, small_run)
 
 
+def test_a_best_policy_that_a_power_cut_tore_is_exported_again(copied_run: Path, small_run: Path) -> None:
+    weights = copied_run / "best" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4096] + bytes(4096))  # the last page never came to the disk
+    run_to_end(resume_command(copied_run))
+    assert_same_run(copied_run, small_run)
+    names = sorted(path.name for path in (small_run / "best").iterdir())
+    assert names == sorted(path.name for path in (copied_run / "best").iterdir())
+    for name in names:
+        found, expected = ((folder / "best" / name).read_bytes() for folder in (copied_run, small_run))
+        assert found == expected, name
+
+
 def test_a_run_without_a_usable_checkpoint_does_not_begin_anew(copied_run: Path, small_run: Path) -> None:
     folders = list((copied_run / "checkpoints").iterdir())
     for weights in copied_run.glob("checkpoints/*/deepspeed/*optim_states.pt"):

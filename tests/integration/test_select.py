@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shared_documents import MISSING, REAL
 
 from medvie_rl.data.features import document_features, layout_statistics, ngram_counts, num_columns, text_statistics
 from medvie_rl.data.ocr import OcrCache, OcrLine
@@ -18,6 +17,7 @@ from medvie_rl.data.select_command import select_from_dataset
 from medvie_rl.data.slips import write_slips
 from medvie_rl.data.store import Document, describe_image, open_split, write_split
 from medvie_rl.errors import UserError
+from shared_documents import MISSING, REAL
 
 REAL_KINDS = ("medicine_boxes_en", "sroie_receipts", "vaipe_prescriptions_vi", "openi_radiology_rendered")
 

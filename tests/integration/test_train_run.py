@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
+import pytest
 from wandb.proto import wandb_internal_pb2
 
 from medvie_rl.config import load_config
 from medvie_rl.data.store import open_split
-from runs import ROOT, metrics_of, only_run, run, run_to_end, train_command
+from runs import ROOT, metrics_of, only_run, run, run_to_end, summary_of, train_command
 
 
 def test_the_run_directory_is_complete(small_run: Path) -> None:
@@ -83,8 +84,15 @@ def test_the_best_policy_extracts_from_an_image(small_run: Path, tmp_path: Path)
     assert (second["fields"], second["status"]) == (after["answer"] or {}, after["status"])
 
 
-def test_the_reward_improves(tmp_path: Path) -> None:
-    overrides = ("num_steps=24", "data.num_validation=12", "data.num_test=12", "evaluation.every=0")
-    run_to_end(train_command(tmp_path, *overrides, "learner.learning_rate=1e-4", "learner.lr_schedule=constant"))
-    rewards = [entry["reward/mean"] for entry in metrics_of(only_run(tmp_path))[1:]]
-    assert fmean(rewards[-6:]) > fmean(rewards[:6]) + 0.05
+FULL = ("learner.learning_rate=1e-4",)
+LORA = ("learner.lora.rank=16", "learner.learning_rate=1e-3")
+
+
+@pytest.mark.parametrize("trained", [FULL, LORA], ids=["full", "lora"])
+def test_held_out_f1_improves(trained: tuple[str, ...], tmp_path: Path) -> None:
+    length = ("num_steps=16", "data.num_validation=12", "data.num_test=60", "evaluation.every=0")
+    run_to_end(train_command(tmp_path, *length, "learner.lr_schedule=constant", *trained))
+    folder = only_run(tmp_path)
+    assert summary_of(folder)["delta_f1_ci95"][0] > 0
+    rewards = [entry["reward/mean"] for entry in metrics_of(folder)[1:]]
+    assert fmean(rewards[-5:]) > fmean(rewards[:5]) + 0.03

@@ -1,17 +1,19 @@
 """What a run depends on: every change is noticed, a move is not."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from medvie_rl.config import Config, load_config
 from medvie_rl.data.load import RunData, load_run_data
 from medvie_rl.data.store import open_split, write_split
 from medvie_rl.errors import ConfigError
-from medvie_rl.fingerprint import check_inputs, fingerprint
+from medvie_rl.fingerprint import base_policy_digests, check_inputs, fingerprint, prompt_digests
 
 SOURCES = {"schemas": "conf/schemas", "prompts": "conf/prompts", "policy": "medvie_rl/nano/policy"}
 SLIPS = Path("medvie_rl/nano/slips")
@@ -61,7 +63,7 @@ def exchange_documents(folder: Path) -> None:
         (exchange_documents, "documents of the train split was changed"),
         (lambda folder: append(folder / "policy" / "model.safetensors"), "base policy model.safetensors was changed"),
         (lambda folder: append(folder / "policy" / "chat_template.jinja"), "chat_template.jinja was changed"),
-        (lambda folder: append(folder / "prompts" / "nano.yaml"), "prompt nano.yaml was changed"),
+        (lambda folder: append(folder / "prompts" / "nano.yaml"), "prompt was changed"),
         (lambda folder: (folder / "policy" / "extra.json").write_text("{}"), "base policy extra.json is new"),
     ],
 )
@@ -94,6 +96,32 @@ def test_a_move_is_no_change(tmp_path: Path) -> None:
     assert inputs_of(make(tmp_path / "b")) == before
 
 
+def test_another_name_of_the_prompt_is_no_change(tmp_path: Path) -> None:
+    for name in ("qwen2_5_vl.yaml", "qwen2_5_vl_zh.yaml", "qwen2_5_vl_vi.yaml"):
+        shutil.copyfile(Path("conf/prompts") / name, tmp_path / name)
+    main, chinese = tmp_path / "qwen2_5_vl.yaml", tmp_path / "qwen2_5_vl_zh.yaml"
+    before = prompt_digests(main)
+    assert before == prompt_digests(main.rename(tmp_path / "mine.yaml")) and len(before) == 3
+    append(chinese)
+    after = prompt_digests(tmp_path / "mine.yaml")
+    assert [name for name in before if before[name] != after[name]] == ["prompt qwen2_5_vl_zh.yaml"]
+
+
+def test_the_manifest_of_a_best_policy_is_no_part_of_the_policy(tmp_path: Path) -> None:
+    shutil.copytree(SOURCES["policy"], tmp_path / "best")
+    before = base_policy_digests(str(tmp_path / "best"))
+    (tmp_path / "best" / "manifest.json").write_text("{}", encoding="utf-8")
+    assert base_policy_digests(str(tmp_path / "best")) == before
+
+
+def test_the_engine_that_recognises_text_counts_where_it_is_asked() -> None:
+    config = load_config(Path("conf/local.yaml"))
+    data = load_run_data(config)
+    assert "OCR engine" not in fingerprint(config, data)
+    config.ocr.mode = "text"
+    assert fingerprint(config, data)["OCR engine"].startswith("rapidocr-")
+
+
 def test_traces_count_wherever_they_lie(tmp_path: Path) -> None:
     config = load_config(Path("conf/local.yaml"))
     data = load_run_data(config)
@@ -106,14 +134,27 @@ def test_traces_count_wherever_they_lie(tmp_path: Path) -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_a_component_of_the_reward_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = load_config(Path("conf/local.yaml"), ["reward.components=[{function: 'mine:brevity'}]"])
+@pytest.mark.parametrize(
+    ("module", "file"), [("mine", "mine.py"), ("mine", "mine/__init__.py"), ("mine.short", "mine/short.py")]
+)
+def test_a_component_of_the_reward_counts(
+    module: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(Path("conf/local.yaml"), [f"reward.components=[{{function: '{module}:brevity'}}]"])
     data = load_run_data(config)
     monkeypatch.setattr(config, "schemas", str(Path(config.schemas).absolute()))
     monkeypatch.setattr(config, "prompt", str(Path(config.prompt).absolute()))
     monkeypatch.setattr(config, "model", str(Path(config.model).absolute()))
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text("def brevity(request, score): return 0.0\n", encoding="utf-8")
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text("raise ImportError('a digest needs no import')\n", encoding="utf-8")
     before = fingerprint(config, data)
-    append(Path("mine.py"))
-    assert before["reward component mine"] != fingerprint(config, data)["reward component mine"]
+    append(Path(file))
+    assert before[f"reward component {module}"] != fingerprint(config, data)[f"reward component {module}"]
+
+
+def test_an_installed_component_of_the_reward_counts() -> None:
+    config = load_config(Path("conf/local.yaml"), ["reward.components=[{function: 'yaml.nodes:Node'}]"])
+    inputs = fingerprint(config, load_run_data(config))
+    content = Path(yaml.__file__).with_name("nodes.py").read_bytes()
+    assert inputs["reward component yaml.nodes"] == hashlib.sha256(content).hexdigest()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from shared_documents import MISSING, REAL, SCHEMAS
 
 from medvie_rl.cli import main
 from medvie_rl.data.importing import import_documents, import_folder
 from medvie_rl.data.store import POOL, open_split
 from medvie_rl.errors import UserError
 from rewards.schema import FieldSpec, Schema, load_schema
+from shared_documents import MISSING, REAL, SCHEMAS
 
 SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}
 NUM_REAL = {

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_policy import GRIDS, Policy, make_group, make_images, make_policy, pack, packed_forward, relative_errors
 from torch import Tensor
 
 from learner.features import FeatureCache
 from learner.model import PolicyModule
 from learner.packing import ImageFeatures, ImagePixels, PackedRows
+from tiny_policy import GRIDS, Policy, make_group, make_images, make_policy, pack, packed_forward, relative_errors
 
 GROUPS = [make_group("one", ("a",), (5, 1, 7), 10), make_group("two images", ("c", "b"), (3, 6), 11)]
 IMAGES = make_images()

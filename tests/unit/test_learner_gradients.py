@@ -7,6 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
+from learner.advantages import batch_advantages
+from learner.batching import plan_micro_batches, split_long_group
+from learner.loss import LossTokens, kl_estimate, policy_loss, token_weights
+from learner.loss_config import PRESETS, LossConfig
+from learner.packing import ImagePixels, PackedRows
+from learner.types import TrainingGroup
 from paper_losses import CASES, MAX_RESPONSE_TOKENS, Response
 from tiny_policy import (
     in_double,
@@ -18,14 +26,6 @@ from tiny_policy import (
     packed_forward,
     relative_errors,
 )
-from torch import Tensor
-
-from learner.advantages import batch_advantages
-from learner.batching import plan_micro_batches, split_long_group
-from learner.loss import LossTokens, kl_estimate, policy_loss, token_weights
-from learner.loss_config import PRESETS, LossConfig
-from learner.packing import ImagePixels, PackedRows
-from learner.types import TrainingGroup
 
 GROUPS = [
     make_group("one image", ("a",), (5, 1, 7), 10),

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_policy import IMAGE, make_group, make_images, make_policy, pack, relative_errors
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -16,6 +15,7 @@ from learner.config import LearnerConfig
 from learner.flex_attention import SHARED_PROMPT_FLEX, shared_prompt_flex_attention
 from learner.model import PolicyModule, attention_over_rows, freeze, without_padding
 from learner.slots import Layout
+from tiny_policy import IMAGE, make_group, make_images, make_policy, pack, relative_errors
 
 HEADS, KEY_HEADS, SIZE = 4, 2, 8
 LAYOUT: Layout = ((7, 3, 20, 1, 4, 0), (5, 9, 21), (2, 18, 15))

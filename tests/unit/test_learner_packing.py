@@ -4,6 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
+
+from learner import model as learner_model
+from learner.attention import shared_prompt_attention
+from learner.model import decode_image
+from learner.packing import ImagePixels, PackedRows
 from tiny_policy import (
     Policy,
     make_group,
@@ -14,12 +20,6 @@ from tiny_policy import (
     packed_forward,
     relative_errors,
 )
-from torch import Tensor
-
-from learner import model as learner_model
-from learner.attention import shared_prompt_attention
-from learner.model import decode_image
-from learner.packing import ImagePixels, PackedRows
 
 GROUPS = [
     make_group("one", ("a",), (5, 1, 7), 10),

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from learner.manifest import file_digests, files_below, write_manifest
-from medvie_rl.config import Config, load_config
+from medvie_rl.config import Config, load_config, to_yaml
 from medvie_rl.errors import ConfigError
 from medvie_rl.policy_card import read_policy_card
 from medvie_rl.resume import LAYOUT_KEYS
-from medvie_rl.run import Run, RunState, has_checkpoint
+from medvie_rl.run import Run, RunState
+from medvie_rl.run_folder import has_checkpoint
 from rollout.types import RolloutGroup
 
 
@@ -91,6 +92,11 @@ def test_a_run_that_goes_on_elsewhere_keeps_the_old_configuration(config: Config
     del run
     Run.open(folder).start_logging(RunState(step=5))
     assert not (folder / "config-step-5.yaml").exists()
+    again = load_config(folder / "config.yaml", ["learner.num_ranks=1"])
+    Run.open(folder, again).start_logging(RunState(step=4))
+    assert load_config(folder / "config-step-4.yaml") == config
+    assert load_config(folder / "config-step-4-2.yaml") == other
+    assert load_config(folder / "config.yaml") == again
 
 
 def test_a_run_that_goes_on_keeps_what_its_numbers_depend_on(config: Config) -> None:
@@ -101,6 +107,49 @@ def test_a_run_that_goes_on_keeps_what_its_numbers_depend_on(config: Config) -> 
     message = str(told.value)
     assert "differ: num_steps (was 40, now 50), seed (was 1, now 2); to train further, start a new run" in message
     assert "Only these may change: " in message and "learner.zero_stage" in message and "cluster.*" in message
+
+
+def test_an_edited_configuration_is_told_from_that_of_the_checkpoint(config: Config) -> None:
+    run = Run.create(config)
+    run.save(RunState(step=2), seal, {})
+    folder = run.folder
+    del run
+    edited = load_config(folder / "config.yaml", ["learner.learning_rate=0.5", "rollout.num_workers=2"])
+    (folder / "config.yaml").write_text(to_yaml(edited), encoding="utf-8")
+    for changed in (None, edited):
+        with pytest.raises(ConfigError, match=r"these keys differ: learner\.learning_rate \(was 0\.0001, now 0\.5\)"):
+            Run.open(folder, changed)
+    layout = load_config(folder / "checkpoints" / "step-000002" / "config.yaml", ["rollout.num_workers=2"])
+    (folder / "config.yaml").write_text(to_yaml(layout), encoding="utf-8")
+    assert Run.open(folder).config == layout
+
+
+def test_a_run_of_another_version_is_said_to_be_one(config: Config) -> None:
+    folder = Run.create(config).folder
+    text = to_yaml(config).replace("learning_rate:", "clip_low: 0.2\n  learning_rate:")
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as told:
+        Run.open(folder)
+    assert "made by another version of medvie" in str(told.value) and "its best/ can still be used" in str(told.value)
+    assert "unknown key 'learner.clip_low'" in str(told.value) and "did you mean" not in str(told.value)
+
+
+def test_a_run_with_checkpoints_and_without_inputs_is_left_as_it_is(config: Config) -> None:
+    run = Run.create(config)
+    run.save(RunState(step=2), seal, {})
+    with pytest.raises(ConfigError, match=r"inputs\.json: this file is missing"):
+        run.check_inputs({"prompt": "1"})
+    assert not (run.folder / "inputs.json").exists()
+
+
+def test_a_preset_that_is_named_replaces_the_loss_of_the_file(config: Config) -> None:
+    """The configuration that a run keeps names every ingredient, which would leave the preset nothing."""
+    stored = Run.create(config).folder / "config.yaml"
+    sequences = load_config(stored, ["learner.loss.preset=gspo", "learner.loss.clip_low=0.01"])
+    fresh = load_config(Path("conf/local.yaml"), ["learner.loss.preset=gspo"])
+    assert (config.loss.ratio, sequences.loss.ratio) == ("token", "sequence")
+    assert sequences.loss == replace(fresh.loss, clip_low=0.01)
+    assert load_config(stored, ["learner.loss.clip_low=0.1"]).loss == replace(config.loss, clip_low=0.1)
 
 
 def test_keys_of_the_layout_exist(config: Config) -> None:
@@ -139,6 +188,33 @@ def test_no_folder_of_somebody_else_is_taken(config: Config, tmp_path: Path, nam
     assert (tmp_path / "config.yaml").read_text(encoding="utf-8") == "mine: true\n"
 
 
+@pytest.mark.parametrize(
+    "name", ["checkpoints/model.ckpt", "checkpoints/step-1/x", "rollouts/mine.jsonl", "evaluations/table.csv"]
+)
+def test_no_folder_that_looks_like_a_run_is_taken(config: Config, tmp_path: Path, name: str) -> None:
+    run = Run.create(config, tmp_path / "run")
+    file = run.folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine", encoding="utf-8")
+    folder = run.folder
+    del run
+    held = "/".join(name.split("/")[:2])
+    with pytest.raises(ConfigError, match=f"not the directory of a run without checkpoint, but it holds {held};"):
+        Run.create(config, folder)
+    assert file.read_text(encoding="utf-8") == "mine"
+
+
+def test_no_folder_with_another_configuration_is_taken(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "wandb").mkdir()
+    with pytest.raises(ConfigError, match="but it holds wandb"):
+        Run.create(config, tmp_path)
+    (tmp_path / "config.yaml").write_text("mine: true\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"but its config\.yaml is none of a run"):
+        Run.create(config, tmp_path)
+    assert (tmp_path / "wandb").is_dir()
+
+
 def test_other_inputs_are_refused(config: Config) -> None:
     run = Run.create(config)
     run.check_inputs({"schema a": "1", "prompt": "2"})
@@ -167,6 +243,21 @@ def test_the_best_policy_says_where_it_is_from_and_how_to_ask_it(config: Config)
     assert (run.best_policy / "prompt.yaml").read_text(encoding="utf-8") == Path(config.prompt).read_text(
         encoding="utf-8"
     )
+
+
+@pytest.mark.parametrize("name", ["weights", "medvie.json", "manifest.json", "prompt.yaml"])
+def test_a_best_policy_that_was_torn_counts_as_none(config: Config, name: str) -> None:
+    """So that the run exports it again; a file may lose its end, or all, when the power goes."""
+    run = Run.create(config)
+    run.replace_best(fill, step=4)
+    file = run.best_policy / name
+    content = file.read_bytes()
+    for torn in (content[:-3], b""):
+        file.write_bytes(torn)
+        assert run.best_policy_step() == -1
+    run.replace_best(fill, step=4)
+    assert run.best_policy_step() == 4 and file.read_bytes() == content
+    assert not list(run.folder.glob(".best.*"))
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from learner import model as learner_model
 from learner.batching import make_update_batches
 from learner.config import LoraConfig
 from learner.loss_config import LossConfig
@@ -74,6 +75,15 @@ def updates_of(
     }
 
 
+def updates_in_chunks(rank: int, port: int, groups: list[TrainingGroup]) -> Result:
+    """The same on one of two ranks under ZeRO-3 that shards every tensor, with the logits of eight tokens at a time."""
+    torch.set_num_threads(1)
+    sharded = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+    worker = make_worker(rank, port, num_ranks=2, zero_stage=3, deepspeed=sharded)
+    learner_model.MAX_LOGITS_PER_CHUNK = 8 * worker.policy.config.text_config.vocab_size
+    return two_updates(worker, groups)
+
+
 def moved(found: dict[str, Tensor], expected: dict[str, Tensor], base: dict[str, Tensor]) -> float:
     """|found - expected| over |expected - base|: the error as a share of what the updates changed."""
     assert found.keys() == expected.keys() == base.keys()
@@ -95,6 +105,12 @@ def assert_agree(found: Result, expected: Result, base: dict[str, Tensor], name:
 @pytest.fixture(scope="module")
 def base() -> dict[str, Tensor]:
     return weights_of(make_worker())
+
+
+def test_ranks_with_uneven_chunks_of_logits_stay_in_step(groups: list[TrainingGroup], base: dict[str, Tensor]) -> None:
+    (one,) = run_ranks(updates_of, 1, 1, {"full": {}}, groups)
+    found, _ = run_ranks(updates_in_chunks, 2, groups)
+    assert_agree(found, one["full"], base, "chunks")
 
 
 def compare(groups: list[TrainingGroup], base: dict[str, Tensor], cases: dict[str, tuple[Settings, Settings]]) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 import peft
 import pytest
 import torch
-from paper_losses import CASES
-from tiny_policy import relative_errors
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -26,6 +24,8 @@ from learner_ranks import (
     naive_responses,
     run_ranks,
 )
+from paper_losses import CASES
+from tiny_policy import relative_errors
 
 TOLERANCE = 1e-4
 SPLIT, WHOLE = {"max_tokens_per_micro_batch": 110}, {"max_tokens_per_micro_batch": 4096}

@@ -1,0 +1,77 @@
+"""Starting a run from the command line, or going on with one: what `medvie train` and `medvie sft` have in common."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from medvie_rl.environment import set_environment
+from medvie_rl.errors import UserError
+
+
+def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the command `medvie train`."""
+    train = commands.add_parser("train", help="train a policy, or go on with a run that was stopped")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, metavar="FILE", help="a configuration file, e.g. conf/local.yaml")
+    source.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with this run from its newest checkpoint")
+    add_start_options(train)
+    train.add_argument(
+        "overrides", nargs="*", metavar="key=value",
+        help="settings, e.g. learner.learning_rate=1e-5; of a run that goes on, the layout only, e.g. "
+        "learner.num_ranks=2 learner.zero_stage=3 rollout.num_workers=2",
+    )  # fmt: skip
+    train.set_defaults(command=_train)
+
+
+def add_start_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that starts a run."""
+    parser.add_argument(
+        "--resume-if-exists", type=Path, metavar="RUN_DIR",
+        help="with --config: the run's directory; go on with the run in it, or start one there",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="check the configuration, print the plan, start nothing")
+
+
+def start(
+    config_file: Path | None,
+    overrides: Sequence[str],
+    *,
+    resume: Path | None = None,
+    resume_if_exists: Path | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Start a run, or go on with one; returns the exit code. Raises ConfigError for what cannot be used."""
+    from medvie_rl.config import load_config
+    from medvie_rl.run import run_config
+    from medvie_rl.run_folder import has_checkpoint, output_folder
+
+    named = resume or resume_if_exists
+    folder = output_folder(named) if named else None
+    found = folder if folder and (resume or has_checkpoint(folder)) else None
+    if found:
+        config = run_config(found, overrides, file=config_file)
+    else:
+        assert config_file is not None  # one of the two is required
+        config = load_config(config_file, overrides)
+    if dry_run:
+        from medvie_rl.plan import describe_plan
+
+        print(describe_plan(config))
+        return 0
+    set_environment(allow_downloads=config.allow_downloads)
+    from medvie_rl.train import train
+
+    train(config, resume=found, folder=None if found else folder)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    if options.resume and options.resume_if_exists:
+        raise UserError("--resume-if-exists goes with --config; --resume alone goes on with a run that is there")
+    return start(
+        options.config,
+        options.overrides,
+        resume=options.resume,
+        resume_if_exists=options.resume_if_exists,
+        dry_run=options.dry_run,
+    )
