@@ -158,7 +158,7 @@ CASES: dict[str, tuple[LossConfig, Formula]] = {
     "rloo": (LossConfig(preset="rloo"), rloo),
     "reinforce_pp": (LossConfig(preset="reinforce_pp"), reinforce_pp),
     "reinforce_pp_baseline": (LossConfig(preset="reinforce_pp_baseline"), reinforce_pp_baseline),
-    "gspo": (LossConfig(preset="gspo"), gspo),
+    "gspo": (LossConfig(preset="gspo", importance="none"), gspo),
     "cispo": (LossConfig(preset="cispo"), cispo),
     "kl k1": (LossConfig(kl_coefficient=0.3, kl_estimator="k1"), with_kl(lambda p, q: p - q)),
     "kl k2": (LossConfig(kl_coefficient=0.3, kl_estimator="k2"), with_kl(lambda p, q: (p - q) ** 2 / 2)),

@@ -92,3 +92,17 @@ def test_refuses_what_does_not_go_together() -> None:
 
 def test_advantages_by_name_exist() -> None:
     assert {preset["advantage"] for preset in PRESETS.values()} == set(ADVANTAGES)
+
+
+def test_auto_corrects_what_the_sampler_s_rounding_would_clip() -> None:
+    chosen = {
+        (preset, pipelined): LossConfig(preset=preset).resolved(pipelined=pipelined).importance
+        for preset in ("paper", "gspo")
+        for pipelined in (False, True)
+    }
+    assert chosen == {
+        ("paper", False): "none",
+        ("paper", True): "truncate",
+        ("gspo", False): "truncate",
+        ("gspo", True): "truncate",
+    }
