@@ -105,6 +105,7 @@ def _check_killed(kill: str, moment: str, returncode: int, folder: Path) -> None
         assert list(folder.glob("checkpoints/.step-*.partial")), "the checkpoint was complete before the kill"
 
 
+@pytest.mark.full
 def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(small_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = restartable_command(folder, *SMALL)
