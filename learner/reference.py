@@ -14,6 +14,7 @@ from torch import Tensor
 from learner.config import LearnerConfig
 from learner.deepspeed_config import reference_config
 from learner.lora import adapters_off
+from learner.manifest import file_digests
 from learner.model import PolicyModule, load_policy
 from learner.packing import PackedRows
 
@@ -44,13 +45,13 @@ def base_digest(model: str) -> str:
     folder = Path(model)
     if not folder.is_dir():
         folder = Path(snapshot_download(model, local_files_only=True, allow_patterns=["*.safetensors"]))
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not names:
         raise FileNotFoundError(f"{folder}: expected the base policy's weights, found no .safetensors file")
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     shares: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(shares, {file.name: _sha256(file) for file in files[rank::world_size]})
-    digests = sorted((name, digest) for share in shares for name, digest in share.items())
+    torch.distributed.all_gather_object(shares, file_digests(folder, names[rank::world_size]))
+    digests = sorted((name, digest["sha256"]) for share in shares for name, digest in share.items())
     return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests).encode()).hexdigest()
 
 
@@ -65,8 +66,3 @@ def _frozen_copy(config: LearnerConfig, model: str, device: torch.device) -> Any
         return module.to(device)
     settings = reference_config(config, on_gpu=device.type == "cuda")
     return deepspeed.initialize(model=module, config=settings, dist_init_required=False)[0]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

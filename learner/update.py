@@ -70,7 +70,6 @@ class Updater:
         Raises NonFiniteError, on every rank and naming the queries, when one is not finite.
         """
         found = []
-        suspects: set[str] = set()
         for index in range(len(batch.minibatches)):
             for micro_batch in self._plan(batch, index):
                 rows = self._pack(micro_batch)
@@ -80,7 +79,7 @@ class Updater:
                 sums.index_add_(0, rows.response, kl.double())
                 for (query, trace), value in zip(rows.traces, sums.tolist(), strict=True):
                     found.append(ResponseKl(query_id=query, trace=trace, kl=value))
-                suspects |= {entry.query_id for entry in found if not math.isfinite(entry.kl)}
+        suspects = {entry.query_id for entry in found if not math.isfinite(entry.kl)}
         self._raise_together(suspects, "the KL to the reference is not finite")
         return found
 

@@ -5,7 +5,7 @@ what differs is that the response is given, not sampled. It is the baseline that
 start where there are reasoning traces.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,6 +23,7 @@ from medvie_rl.run import Run, RunState
 from medvie_rl.timing import Stopwatch
 from medvie_rl.traces import Traces, read_traces
 from medvie_rl.workers import Workers
+from rollout.prompts import prompt_token_ids
 
 _STATISTICS = ("loss", "gradient_norm", "entropy", "num_tokens", "num_optimizer_steps")  # the others compare samplers
 _MAX_SHOWN = 5
@@ -152,25 +153,6 @@ def sft_step(
         "sft/skipped_documents": float(demonstrations.num_skipped),
     }
     return metrics | watch.metrics()
-
-
-def prompt_token_ids(processor: Any, prompt: str, image_sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """The tokens [P] of a rendered prompt with its image placeholders expanded, as the engine expands them; sizes are
-    (height, width) in pixels.
-
-    Raises ValueError if the prompt does not have one placeholder an image.
-    """
-    token_ids = processor.tokenizer(prompt)["input_ids"]
-    placeholder = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-    expansions = iter(processor._get_num_multimodal_tokens(image_sizes=list(image_sizes))["num_image_tokens"])
-    if token_ids.count(placeholder) != len(image_sizes):
-        raise ValueError(
-            f"the prompt has {token_ids.count(placeholder)} image placeholders for {len(image_sizes)} images"
-        )
-    expanded: list[int] = []
-    for token_id in token_ids:
-        expanded += [token_id] * (next(expansions) if token_id == placeholder else 1)
-    return tuple(expanded)
 
 
 def end_of_turn_id(processor: Any, model: str) -> int:

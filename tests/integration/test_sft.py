@@ -16,8 +16,9 @@ from medvie_rl.data.load import RunData, load_run_data, load_schemas
 from medvie_rl.data.queries import QueryStream, evaluation_queries
 from medvie_rl.demonstrations import Demonstration
 from medvie_rl.errors import ConfigError
-from medvie_rl.sft import Responses, end_of_turn_id, prompt_token_ids
+from medvie_rl.sft import Responses, end_of_turn_id
 from rollout.config import RolloutConfig
+from rollout.prompts import prompt_token_ids
 from rollout.types import FinishReason, GenerationRequest
 from rollout_engine import POLICY, ROOT, EngineProcess, make_requests, slip_images, slips
 from runs import metrics_of, only_run, run, run_to_end, summary_of, train_command, without_times
