@@ -1,8 +1,8 @@
 """Attention over shared-prompt rows without a mask matrix: each part attends to exactly the keys that it may see.
 
-Registered in transformers as `shared_prompt`, for the text part of the policy. A row's layout is (prompt length,
-length of each response, padding). The prompt attends causally to itself; a response to the prompt and causally to
-itself. The cost is about that of the pairs that matter, and nothing of size T x T is ever allocated.
+Registered in transformers as `shared_prompt`, for the text part of the policy. The prompt attends causally to itself; a
+response to the prompt and causally to itself, what it shares with others included. The cost is about that of the pairs
+that matter, and nothing of size T x T is ever allocated.
 """
 
 from functools import lru_cache
@@ -15,7 +15,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv
 
 from learner.cpu_attention import CpuAttention
-from learner.slots import Layout, Move, slots_of
+from learner.layout import Layout
+from learner.slots import slots_of, take
 
 SHARED_PROMPT = "shared_prompt"
 
@@ -49,9 +50,7 @@ def batched_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout,
     """Outputs [M, H, D] of queries, keys and values [M, H, D] of the layout's tokens: the prompts as one batch, and
     responses of similar length as one each, every response with a copy of its prompt's keys and values."""
     slots = slots_of(layout, query.device)
-    query, key, value = (
-        Move.apply(states, slots.token_of_slot, slots.slot_of_token) for states in (query, key, value)
-    )  # [num_slots, H, D]
+    query, key, value = (take(states, slots.token_of_slot) for states in (query, key, value))  # [num_slots, H, D]
     prompts = (len(layout), slots.num_prompt)
     prompt_query, prompt_key, prompt_value = (_batch(states, 0, prompts) for states in (query, key, value))
     outputs = [_attend(prompt_query, prompt_key, prompt_value, is_causal=True, scale=scale)]
@@ -61,15 +60,14 @@ def batched_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout,
         part_value = torch.cat([prompt_value.index_select(0, part.rows), part_value], dim=1)
         outputs.append(_attend(part_query, part_key, part_value, attn_mask=mask, scale=scale))
     output = torch.cat([output.flatten(0, 1) for output in outputs])  # [num_slots, H, D]
-    moved: Tensor = Move.apply(output, slots.slot_of_token, slots.token_of_slot)
-    return moved
+    return take(output, slots.slot_of_token)
 
 
 @lru_cache(maxsize=2)
 def _masks(layout: Layout, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Additive [responses, 1, longest, num_prompt + longest] for each batch: the prompt, and the response causally."""
     slots = slots_of(layout, device)
-    prompts = torch.tensor([sizes[0] for sizes in layout], device=device)
+    prompts = torch.tensor([row.prompt for row in layout], device=device)
     masks = []
     for part in slots.responses:
         num_responses, longest = part.size

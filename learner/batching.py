@@ -11,12 +11,15 @@ from dataclasses import replace
 from itertools import pairwise
 
 from learner.config import LearnerConfig
+from learner.layout import prefix_tree
 from learner.types import TrainingGroup, UpdateBatch
 
 
 def row_length(group: TrainingGroup) -> int:
-    """Tokens of the group's packed row. A response's last token predicts nothing and is left out."""
-    return len(group.prompt_ids) + sum(len(response.token_ids) - 1 for response in group.responses)
+    """Tokens of the group's packed row, what responses begin with in common counted once. A response's last token
+    predicts nothing and is left out."""
+    branches, _ = prefix_tree([response.token_ids[:-1] for response in group.responses])
+    return len(group.prompt_ids) + sum(branch.own for branch in branches)
 
 
 def num_response_tokens(groups: Sequence[TrainingGroup]) -> int:

@@ -5,7 +5,6 @@ as in `learner.attention`. PyTorch's flex attention has no backward pass on CPU,
 """
 
 from functools import cache, lru_cache
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,11 +12,9 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface
 
-from learner.slots import Layout
+from learner.layout import Layout, paths_of
 
 SHARED_PROMPT_FLEX = "shared_prompt_flex"
-
-_PADDING = -1
 
 
 def shared_prompt_flex_attention(
@@ -50,26 +47,29 @@ def shared_prompt_flex_attention(
 @lru_cache(maxsize=2)  # the layers of a forward pass, and its recomputation in the backward pass, share one
 def shared_prompt_mask(layout: Layout, device: torch.device) -> BlockMask:
     """Which keys [B * T] each token [B * T] sees: the prompt and its own response, both causally; padding sees none."""
-    sizes = torch.tensor([size for row in layout for size in row])
-    parts = torch.arange(len(sizes))  # prompts, responses and paddings, numbered over all rows
-    last = torch.tensor([len(row) for row in layout]).cumsum(0) - 1
-    parts[last] = _PADDING
-    prompts = torch.cat([torch.full((len(row),), first) for row, first in zip(layout, _firsts(layout), strict=True)])
-    part = parts.repeat_interleave(sizes).to(device)  # [B * T] of the token
-    prompt = prompts.repeat_interleave(sizes).to(device)  # [B * T] of the token's row
+    end = ends_of(layout).to(device)
 
     def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        seen = (part[key] == part[query]) | (part[key] == prompt[query])
-        return (key <= query) & seen & (part[query] != _PADDING)
+        return (key <= query) & (query < end[key])
 
     make = _compiled(create_block_mask) if device.type == "cuda" else create_block_mask
-    mask: BlockMask = make(visible, None, None, len(part), len(part), device=device)
+    mask: BlockMask = make(visible, None, None, len(end), len(end), device=device)
     return mask
 
 
-def _firsts(layout: Layout) -> list[int]:
-    """The number of each row's first part."""
-    return list(accumulate((len(row) for row in layout[:-1]), initial=0))
+def ends_of(layout: Layout) -> Tensor:
+    """[B * T] where the tokens end that see a token, which are all from itself on: its subtree. Nobody sees padding."""
+    ends = torch.arange(sum(row.num_tokens + row.padding for row in layout))
+    start = 0
+    for row in layout:
+        first = start + row.prompt
+        ends[start:first] = start + row.num_tokens
+        end = first
+        for branch, path in zip(row.branches, paths_of(row.branches), strict=True):
+            end += branch.own
+            ends[first + torch.tensor(path)] = end  # again for what later branches share
+        start += row.num_tokens + row.padding
+    return ends
 
 
 @cache

@@ -16,9 +16,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from learner.attention import SHARED_PROMPT
 from learner.config import LearnerConfig
 from learner.flex_attention import SHARED_PROMPT_FLEX
+from learner.layout import Layout
 from learner.lora import attach_lora
 from learner.packing import ImagePixels, PackedRows
-from learner.slots import Layout
 
 MAX_LOGITS_PER_CHUNK = 2**26  # tokens x vocabulary: 256 MiB in float32
 
@@ -187,9 +187,9 @@ def without_padding(rows: PackedRows) -> tuple[Tensor, Tensor, Layout, Tensor]:
     padding, which of the M tokens predict [N])."""
     length = rows.input_ids.shape[1]
     real = torch.cat(
-        [torch.arange(row * length, (row + 1) * length - sizes[-1]) for row, sizes in enumerate(rows.layout)]
+        [torch.arange(number * length, number * length + row.num_tokens) for number, row in enumerate(rows.layout)]
     ).to(rows.input_ids.device)  # [M] of [B * T]
-    layout = tuple((*sizes[:-1], 0) for sizes in rows.layout)
+    layout = tuple(row._replace(padding=0) for row in rows.layout)
     return (
         rows.input_ids.flatten()[real][None],
         rows.position_ids.flatten(1)[:, real][:, None],

@@ -1,8 +1,9 @@
 """Packs groups into shared-prompt rows: the prompt and its images once, the responses behind it.
 
-A row is [prompt | response 1 | response 2 | ... | padding]. Every token sees the prompt and the earlier tokens of its
-own response, and every response continues the prompt's positions, so each response is computed exactly as if it alone
-followed the prompt. A response's last token predicts nothing and is left out of the row.
+A row is [prompt | responses | padding]. Every token sees the prompt and the earlier tokens of its own response, and
+every response continues the prompt's positions, so each response is computed exactly as if it alone followed the
+prompt. What responses begin with in common is there once, too (see learner.layout). A response's last token predicts
+nothing and is left out of the row.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from learner.batching import row_length
+from learner.layout import Layout, RowLayout, paths_of, prefix_tree
 from learner.types import TrainingGroup, TrainingResponse
 
 
@@ -38,7 +40,7 @@ class PackedRows:
     query_ids: tuple[str, ...]  # [B]
     input_ids: Tensor  # [B, T]
     position_ids: Tensor  # [3, B, T] temporal, height, width
-    layout: tuple[tuple[int, ...], ...]  # per row: prompt, responses, padding (see learner.attention)
+    layout: Layout  # [B]
     pixel_values: Tensor | None  # [num_patches, patch_dim] of all images, in row order
     image_grid_thw: Tensor | None  # [num_images, 3]
     image_features: Tensor | None  # [num_image_tokens, D] in row order, in place of pixel values
@@ -70,7 +72,7 @@ def pack_rows(
     length = max(row_length(group) for group in groups)
     input_ids = torch.full((len(groups), length), pad_token_id)  # [B, T]
     position_ids = torch.zeros(3, len(groups), length, dtype=torch.long)  # [3, B, T]
-    layout: list[tuple[int, ...]] = []
+    layout: list[RowLayout] = []
     row_images: list[ImagePixels | ImageFeatures] = []
     predicting: list[Tensor] = []
     for row, group in enumerate(groups):
@@ -83,17 +85,15 @@ def pack_rows(
         positions = prompt_positions(prompt[None], _grids(of_row))[:, 0]  # [3, P]
         position_ids[:, row, :num_prompt] = positions
         first_position = int(positions.max()) + 1
-        start = num_prompt
-        for response in group.responses:
-            tokens = torch.tensor(response.token_ids)
-            end = start + len(tokens) - 1
-            input_ids[row, start:end] = tokens[:-1]
-            position_ids[:, row, start:end] = torch.arange(first_position, first_position + len(tokens) - 1)
-            offset = row * length
-            predicting += [torch.tensor([offset + num_prompt - 1]), torch.arange(offset + start, offset + end)]
-            start = end
-        behind_prompt = [len(response.token_ids) - 1 for response in group.responses if len(response.token_ids) > 1]
-        layout.append((num_prompt, *behind_prompt, length - start))
+        branches, of_path = prefix_tree([response.token_ids[:-1] for response in group.responses])
+        offsets = paths_of(branches)
+        for response, number in zip(group.responses, of_path, strict=True):
+            where = num_prompt + torch.tensor(offsets[number] if number >= 0 else [], dtype=torch.long)
+            input_ids[row, where] = torch.tensor(response.token_ids[:-1], dtype=torch.long)
+            position_ids[:, row, where] = torch.arange(first_position, first_position + len(where))
+            predicting += [torch.tensor([row * length + num_prompt - 1]), row * length + where]
+        num_tokens = num_prompt + sum(branch.own for branch in branches)
+        layout.append(RowLayout(num_prompt, branches, length - num_tokens))
     responses = [response for group in groups for response in group.responses]
     lengths = torch.tensor([len(response.token_ids) for response in responses], dtype=torch.long)  # [S]
     features = [image.features for image in row_images if isinstance(image, ImageFeatures)]

@@ -187,11 +187,13 @@ class Updater:
 
     def _raise_together(self, queries: set[str], what: str) -> None:
         """Raise on every rank when any rank has suspects, so that none waits for a rank that is gone."""
+        any_suspects = torch.tensor(len(queries), device=self._device)
+        torch.distributed.all_reduce(any_suspects)
+        if not any_suspects:
+            return
         of_ranks: list[Any] = [None] * self._world_size
         torch.distributed.all_gather_object(of_ranks, sorted(queries))
-        suspects = sorted({query for of_rank in of_ranks for query in of_rank})
-        if suspects:
-            raise NonFiniteError(what, tuple(suspects))
+        raise NonFiniteError(what, tuple(sorted({query for of_rank in of_ranks for query in of_rank})))
 
 
 class _Sums:

@@ -17,6 +17,8 @@ from learner import lora
 
 _LAYER = re.compile(r"^.*?\.(?:layers|blocks)\.\d+\.")
 
+_VISION = "model.visual."
+
 
 def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
     """Parameters by bucket: one per decoder layer or vision block, one per module tree for the rest. A tied parameter
@@ -30,15 +32,19 @@ def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Paramet
 
 
 def stream_weights(
-    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False
+    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, leave_frozen: bool = False
 ) -> Iterator[dict[str, Tensor]]:
     """CPU copies of the weights bucket by bucket, under the names that save_pretrained writes; with LoRA the merged
-    weights under the base's names or, with `adapter_only`, the adapter under peft's.
+    weights under the base's names or, with `adapter_only`, the adapter under peft's. `leave_frozen` leaves out the
+    vision tower where nothing of it trains.
 
     Collective under ZeRO-3, where one bucket is gathered at a time: every rank must exhaust it. Ranks other than 0
     get empty dictionaries.
     """
+    trains_vision = any(parameter.requires_grad for parameter in policy.model.visual.parameters())
     for bucket in parameter_buckets(policy).values():
+        if leave_frozen and not trains_vision and bucket[0][0].startswith(_VISION):
+            continue
         parameters = [parameter for _, parameter in bucket]
         sharded = any(hasattr(parameter, "ds_id") for parameter in parameters)
         with deepspeed.zero.GatheredParameters(parameters) if sharded else nullcontext():
@@ -61,7 +67,9 @@ def tensor_digest(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
-def gather_weights(policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False) -> list[np.ndarray]:
+def gather_weights(
+    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, leave_frozen: bool = False
+) -> list[np.ndarray]:
     """The buckets of `stream_weights` on rank 0, an empty list on the others. Collective under ZeRO-3."""
-    streamed = stream_weights(policy, dtype, rank=rank, adapter_only=adapter_only)
+    streamed = stream_weights(policy, dtype, rank=rank, adapter_only=adapter_only, leave_frozen=leave_frozen)
     return [pack_bucket(tensors) for tensors in streamed if tensors]

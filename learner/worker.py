@@ -107,13 +107,17 @@ class LearnerWorker:
             found: list[ResponseKl] = self._updater.reference_kl(batch)
         return found
 
-    def gather_weights(self, dtype: str | None = None, *, adapter_only: bool = False) -> list[np.ndarray]:
+    def gather_weights(
+        self, dtype: str | None = None, *, adapter_only: bool = False, leave_frozen: bool = False
+    ) -> list[np.ndarray]:
         """Buckets of safetensors bytes on rank 0 (see learner.weights), [] elsewhere; `dtype` is the receiver's, the
         policy's own by default. Collective."""
         from learner import weights
 
         kind = getattr(torch, dtype or self.config.dtype)
-        return weights.gather_weights(self.policy, kind, rank=self.rank, adapter_only=adapter_only)
+        return weights.gather_weights(
+            self.policy, kind, rank=self.rank, adapter_only=adapter_only, leave_frozen=leave_frozen
+        )
 
     def read_exported(self, folder: str | Path, dtype: str | None = None) -> list[np.ndarray]:
         """The weights of a policy that `export` wrote, as buckets in the receiver's dtype. Any one rank."""

@@ -62,6 +62,7 @@ class Workers:
         self._config = config
         self._data = data
         self._known_images: dict[Any, set[str]] = {}
+        self._hold_frozen = False  # whether the engines hold what of the learner's weights does not train
         self.processor = processor
         self._ocr = ocr
         self._rollouts = self._start_rollouts()
@@ -154,14 +155,20 @@ class Workers:
         )
 
     def sync_weights(self, version: int) -> WeightReceipt:
-        """Bring the learner's weights into every engine; they go into Ray's object store once."""
-        gathered = [actor.gather_weights.remote(self._config.rollout.dtype) for actor in self._learners.actors]
-        pending = [actor.update_weights.remote(gathered[0], version) for actor in self._rollouts.actors]
+        """Bring the learner's weights into every engine; they go into Ray's object store once. A frozen vision tower is
+        sent the first time only."""
+        dtype, again = self._config.rollout.dtype, self._hold_frozen
+        gathered = [actor.gather_weights.remote(dtype, leave_frozen=again) for actor in self._learners.actors]
+        pending = [
+            actor.update_weights.remote(gathered[0], version, keep_rest=again) for actor in self._rollouts.actors
+        ]
         receipts: list[WeightReceipt] = wait_for(pending + gathered[1:], "engines to load weights")
+        self._hold_frozen = True
         return receipts[0]
 
     def load_weights(self, policy: Path, *, version: int) -> None:
         """Bring the weights of an exported policy into every engine, in place of the learner's."""
+        self._hold_frozen = False
         buckets = self._learners.actors[0].read_exported.remote(policy.absolute(), self._config.rollout.dtype)
         wait_for([actor.update_weights.remote(buckets, version) for actor in self._rollouts.actors], "weights to load")
 

@@ -48,7 +48,8 @@ class RolloutGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightReceipt:
-    """What an engine says after loading new weights. `digest` is over all tensors: equal on every engine."""
+    """What an engine says after loading new weights. `digest` is over all it holds, also what was sent before: equal on
+    every engine."""
 
     version: int
     num_tensors: int

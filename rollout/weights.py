@@ -10,7 +10,7 @@ before anything is touched.
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,8 @@ def read_bucket(bucket: np.ndarray) -> list[WireTensor]:
     return tensors
 
 
-def check_digests(buckets: Sequence[np.ndarray]) -> str:
-    """Compare every tensor's bytes with the digest sent along; returns one digest over all names and digests.
+def sent_digests(buckets: Sequence[np.ndarray]) -> dict[str, str]:
+    """The digest of every tensor by name, each compared with the one sent along.
 
     Raises ValueError naming the tensors whose bytes differ or that came without a digest.
     """
@@ -98,7 +98,12 @@ def check_digests(buckets: Sequence[np.ndarray]) -> str:
         raise ValueError(f"weights arrived damaged, their sha256 digests differ: {_listed(different)}")
     if absent:
         raise ValueError(f"weights arrived without a digest ('sha256:<name>' in the metadata): {_listed(absent)}")
-    return hashlib.sha256("".join(f"{name}:{found[name]}\n" for name in sorted(found)).encode()).hexdigest()
+    return found
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """One digest over all names and digests."""
+    return hashlib.sha256("".join(f"{name}:{digests[name]}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
 class WeightReceiver:
@@ -108,11 +113,20 @@ class WeightReceiver:
     model_config: Any
     vllm_config: Any
 
-    def check_weight_names(self, names: Sequence[str]) -> None:
-        """Raise ValueError naming what the model needs and did not get, and what it got and does not know."""
+    def check_weight_names(self, names: Sequence[str], kept: Sequence[str]) -> None:
+        """Raise ValueError naming what the model needs and did not get, and what it got and does not know.
+
+        A part of the model of which nothing came needs nothing if all of it is among the names `kept`.
+        """
         model = self.model_runner.get_model()
-        renamed = {name: model.hf_to_vllm_mapper.get_rename_mapper().map_name(name) for name in names}
-        needed = _unstacked_parameter_names(model)
+        renamed, held = (
+            {name: model.hf_to_vllm_mapper.get_rename_mapper().map_name(name) for name in given}
+            for given in (names, kept)
+        )
+        sent_parts = {_part(target) for target in renamed.values()}
+        needed = _unstacked_parameter_names(model) - {
+            target for target in held.values() if _part(target) not in sent_parts
+        }
         tied = {f"{name}.weight" for name, _ in _tied_heads(model)}
         missing = sorted(needed - set(renamed.values()))
         unknown = sorted(name for name, target in renamed.items() if target not in needed | tied)
@@ -127,17 +141,27 @@ class WeightReceiver:
             )
 
     def load_buckets(self, buckets: Sequence[np.ndarray]) -> None:
-        """Replace all weights, bucket by bucket. The caches are the caller's to reset."""
+        """Replace the weights of the parts of which some come, bucket by bucket. The caches are the caller's."""
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
         model = self.model_runner.get_model()
+        rename = model.hf_to_vllm_mapper.get_rename_mapper().map_name
+        sent_parts = {_part(rename(tensor.name)) for bucket in buckets for tensor in read_bucket(bucket)}
+        parts = [module for name, module in model.named_children() if name in sent_parts]
         with set_current_vllm_config(self.vllm_config), torch.no_grad():
-            initialize_layerwise_reload(model)
+            for part in parts:
+                initialize_layerwise_reload(part)
             model.load_weights(_checkpoint_tensors(buckets, self.model_config.dtype))
-            finalize_layerwise_reload(model, self.model_config)
+            for part in parts:
+                finalize_layerwise_reload(part, self.model_config)
             for _, head in _tied_heads(model):
                 head.quant_method.process_weights_after_loading(head)
+
+
+def _part(name: str) -> str:
+    """The part of the model, such as its vision tower, that a tensor of vLLM's name belongs to."""
+    return name.partition(".")[0]
 
 
 def _checkpoint_tensors(buckets: Sequence[np.ndarray], dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:

@@ -47,6 +47,7 @@ class RolloutWorker:
         self._images: dict[str, bytes] = {}
         self._weight_version = 0
         self._broken_update: int | None = None
+        self._digests: dict[str, str] = {}  # of the tensors that were last sent, by name
         self._processor = AutoProcessor.from_pretrained(model)
         is_cpu = current_platform.is_cpu()
         if is_cpu and not config.kv_cache_gib:
@@ -103,30 +104,35 @@ class RolloutWorker:
         outputs = self._llm.generate(prompts, [self._sampling(request) for request in requests], use_tqdm=False)
         return [self._group(request, output) for request, output in zip(requests, outputs, strict=True)]
 
-    def update_weights(self, buckets: Sequence[np.ndarray], version: int) -> WeightReceipt:
+    def update_weights(self, buckets: Sequence[np.ndarray], version: int, *, keep_rest: bool = False) -> WeightReceipt:
         """Replace all weights by those in the buckets (safetensors files, Hugging Face names) and reset the caches.
 
-        Names and digests are checked before the engine is touched: on a ValueError it still works with its old
+        With `keep_rest`, a part of the model of which nothing comes (a frozen vision tower) keeps what it was sent
+        before. Names and digests are checked before the engine is touched: on a ValueError it still works with its old
         weights.
         """
-        from rollout.weights import check_digests, read_bucket
+        from rollout.weights import digest_of, read_bucket, sent_digests
 
         started = time.monotonic()
         if self._llm.llm_engine.has_unfinished_requests():
             raise RuntimeError(f"weight version {version} arrived while requests are in flight; update between batches")
         tensors = [tensor for bucket in buckets for tensor in read_bucket(bucket)]
-        self._llm.collective_rpc("check_weight_names", args=([tensor.name for tensor in tensors],))
-        digest = check_digests(buckets) if self._config.verify_digests else ""
+        names = [tensor.name for tensor in tensors]
+        kept = [name for name in self._digests if name not in set(names)] if keep_rest else []
+        self._llm.collective_rpc("check_weight_names", args=(names, kept))
+        verify = self._config.verify_digests
+        digests = sent_digests(buckets) if verify else dict.fromkeys(names, "")
         self._broken_update = version
         self._llm.collective_rpc("load_buckets", args=(buckets,))
         self._reset_caches()
         self._broken_update = None
+        self._digests = {name: self._digests[name] for name in kept} | digests
         self._weight_version = version
         return WeightReceipt(
             version=version,
             num_tensors=len(tensors),
             num_bytes=sum(tensor.bytes.size for tensor in tensors),
-            digest=digest,
+            digest=digest_of(self._digests) if verify else "",
             seconds=time.monotonic() - started,
         )
 

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from learner.attention import SHARED_PROMPT
+from learner.layout import Branch, Layout
 from learner.model import PolicyModule
 from learner.packing import ImagePixels, PackedRows, pack_rows
 from learner.types import TrainingGroup, TrainingResponse
@@ -53,6 +54,7 @@ def make_images() -> dict[str, ImagePixels]:
 
 
 def make_group(name: str, keys: tuple[str, ...], lengths: tuple[int, ...], seed: int) -> TrainingGroup:
+    """Every third response from the second on begins with half of the first, every third from the third with all."""
     generator = torch.Generator().manual_seed(seed)
 
     def tokens(count: int) -> tuple[int, ...]:
@@ -62,9 +64,15 @@ def make_group(name: str, keys: tuple[str, ...], lengths: tuple[int, ...], seed:
     for key in keys:
         t, h, w = GRIDS[key]
         prompt += (START, *([IMAGE] * (t * h * w // 4)), END, *tokens(2))
+    first = tokens(lengths[0]) if lengths else ()
+
+    def response_tokens(trace: int, length: int) -> tuple[int, ...]:
+        alike = first[: min(length, len(first)) * (trace % 3) // 2] if trace else first
+        return alike + tokens(length - len(alike))
+
     responses = tuple(
         TrainingResponse(
-            token_ids=tokens(length),
+            token_ids=response_tokens(trace, length),
             sampler_logprobs=tuple((-4 + 0.5 * torch.randn(length, generator=generator)).tolist()),
             advantage=float(torch.randn(1, generator=generator)),
             trace=trace,
@@ -115,6 +123,16 @@ def naive_forward(
             entropies = -(logprobs.exp() * logprobs).sum(-1)
             chosen = logprobs[range(len(response.token_ids)), [allowed.index(token) for token in response.token_ids]]
             yield policy.model.get_rope_index(ids, kinds, image_grid_thw=grids)[0][:, 0], chosen, entropies
+
+
+def merged(layout: Layout) -> Layout:
+    """A planted fault: all responses of a row are one, so that later ones see earlier ones."""
+    return tuple(row._replace(branches=(Branch(0, row.num_tokens - row.prompt),)) for row in layout)
+
+
+def unshared(layout: Layout) -> Layout:
+    """A planted fault: no response sees what it shares with others."""
+    return tuple(row._replace(branches=tuple(branch._replace(shared=0) for branch in row.branches)) for row in layout)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 Prompt and image are repeated for each response, prompts padded on the left and responses on the right, logits taken for
 the responses only, the clipped token-level loss summed over micro-batches and divided by the number of response tokens.
+Several processes take a share of the responses each and add up their gradients.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText
@@ -25,10 +27,10 @@ class NaiveLearner:
     def __init__(self, config: LearnerConfig, model: str, images: Mapping[str, ImagePixels]) -> None:
         """`images` are preprocessed already, one a prompt."""
         self._config, self._images = config, images
-        self._policy = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32)
-        self._policy.train()
-        self._policy.model.visual.requires_grad_(False)
-        self._parameters = [parameter for parameter in self._policy.parameters() if parameter.requires_grad]
+        self.policy: Any = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32)
+        self.policy.train()
+        self.policy.model.visual.requires_grad_(False)
+        self._parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self._parameters,
             lr=config.learning_rate,
@@ -43,15 +45,57 @@ class NaiveLearner:
         """One optimizer step in micro-batches of `rows` responses; returns the loss and the gradient's norm."""
         responses = [(group, response) for group in groups for response in group.responses]
         num_tokens = sum(len(response.token_ids) for _, response in responses)
-        total = 0.0
-        for start in range(0, len(responses), rows):
-            loss = self._loss(responses[start : start + rows], temperature, banned) / num_tokens
+        of_rank = responses[torch.distributed.get_rank() :: torch.distributed.get_world_size()]
+        total = torch.zeros(())
+        for start in range(0, len(of_rank), rows):
+            loss = self._loss(of_rank[start : start + rows], temperature, banned) / num_tokens
             loss.backward()
-            total += loss.item()
+            total += loss.detach()
+        total = self._add_up(total)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm))
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return total, norm
+        return total.item(), norm
+
+    def _add_up(self, loss: Tensor) -> Tensor:
+        """The loss of all processes, whose gradients are added up, too."""
+        if torch.distributed.get_world_size() == 1:
+            return loss
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        together = torch.cat([*(gradient.flatten() for gradient in gradients), loss[None]])
+        torch.distributed.all_reduce(together)
+        *summed, (loss,) = together.split([*(gradient.numel() for gradient in gradients), 1])
+        for gradient, total in zip(gradients, summed, strict=True):
+            gradient.copy_(total.view_as(gradient))
+        return loss
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def sample(
+        self, group: TrainingGroup, num: int, *, temperature: float, banned: Sequence[int], max_tokens: int
+    ) -> list[tuple[int, ...]]:
+        """Token ids of so many responses behind the group's prompt, the end of turn included, the same ones always."""
+        torch.manual_seed(0)
+        input_ids = torch.tensor([group.prompt_ids])
+        images = [self._images[key] for key in group.image_keys]
+        sampled = self.policy.generate(
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            mm_token_type_ids=(input_ids == self.policy.config.image_token_id).long(),
+            pixel_values=torch.cat([image.patches for image in images]),
+            image_grid_thw=torch.tensor([image.grid for image in images]),
+            do_sample=True,
+            temperature=temperature,
+            top_k=0,
+            top_p=1.0,
+            suppress_tokens=list(banned),
+            num_return_sequences=num,
+            max_new_tokens=max_tokens,
+        )
+        end = self.policy.generation_config.eos_token_id
+        found = []
+        for ids in sampled[:, input_ids.shape[1] :].tolist():
+            found.append(tuple(ids[: ids.index(end) + 1] if end in ids else ids))
+        return found
 
     def _loss(self, rows: Sequence[Row], temperature: float, banned: Sequence[int]) -> Tensor:
         """Sum over the response tokens of the clipped surrogate."""
@@ -74,12 +118,12 @@ class NaiveLearner:
         inputs: dict[str, Any] = {
             "input_ids": input_ids,
             "attention_mask": torch.cat([prompt_mask, mask], dim=1),
-            "mm_token_type_ids": (input_ids == self._policy.config.image_token_id).long(),
+            "mm_token_type_ids": (input_ids == self.policy.config.image_token_id).long(),
             "pixel_values": torch.cat([image.patches for image in images]),
             "image_grid_thw": torch.tensor([image.grid for image in images]),
         }
         num_kept = response_ids.shape[1]
-        logits = self._policy(**inputs, use_cache=False, logits_to_keep=num_kept + 1).logits[:, :-1]  # [B, R, V]
+        logits = self.policy(**inputs, use_cache=False, logits_to_keep=num_kept + 1).logits[:, :-1]  # [B, R, V]
         logits = (logits / temperature).index_fill(2, torch.tensor(banned), torch.finfo(logits.dtype).min)
         logprobs = logits.log_softmax(-1).gather(2, response_ids[..., None])[..., 0]
         return logprobs, mask

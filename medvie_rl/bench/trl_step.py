@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from medvie_rl.bench.step_settings import step_config, step_queries, user_text
+from medvie_rl.bench.step_settings import NUM_CORES, learner_config, step_config, step_queries, user_text
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData, load_run_data
 from medvie_rl.data.queries import Query
@@ -25,10 +25,10 @@ MICRO_BATCH_ROWS = 48  # the fastest of 24, 48 and 96 here
 def main(step: str, num_steps: int, rows: int = MICRO_BATCH_ROWS) -> dict[str, Any]:
     """`seconds` of every step, the first (warm-up) included, and `tokens` sampled in a step."""
     config = step_config(step)
-    _prepare_environment(config)
+    _prepare_environment(step)
     import torch
 
-    torch.set_num_threads(config.learner.num_threads)
+    torch.set_num_threads(NUM_CORES)
     data = load_run_data(config)
     queries = step_queries(config, data, num_steps)
     lengths: list[int] = []
@@ -40,11 +40,11 @@ def main(step: str, num_steps: int, rows: int = MICRO_BATCH_ROWS) -> dict[str, A
     return {"seconds": clock.seconds, "tokens": sum(lengths) / num_steps}
 
 
-def _prepare_environment(config: Config) -> None:
+def _prepare_environment(step: str) -> None:
     from medvie_rl.workers import learner_environment
 
     set_environment(allow_downloads=False)
-    os.environ.update(learner_environment(config.learner, on_gpu=False))
+    os.environ.update(learner_environment(learner_config(step, num_ranks=1), on_gpu=False))
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 

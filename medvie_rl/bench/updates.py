@@ -1,6 +1,7 @@
-"""The packed update beside the naive one, in one process: the same responses, loss, optimizer and frozen vision tower.
+"""The packed update beside the naive one: the same responses, loss, optimizer and frozen vision tower.
 
-`python -m medvie_rl.bench.updates NAME` measures one of the two kinds of responses and prints what it found as JSON.
+`python -m medvie_rl.bench.updates NAME RANK NUM_RANKS PORT` is one rank of a measurement; the first one prints what it
+found as JSON.
 """
 
 import ctypes
@@ -18,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from medvie_rl.bench.step_settings import step_config, step_queries, user_text
+from medvie_rl.bench.step_settings import NUM_CORES, learner_config, step_config, step_queries, user_text
 from medvie_rl.bench.types import Result
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData, load_run_data
@@ -29,73 +30,99 @@ _TOLERANCE = 1e-3  # relative, of loss and gradient norm of the two ways
 
 
 def bench_packed_update() -> Result:
-    """Responses as long as direct answers of at most 24 tokens."""
+    """Direct answers of at most 24 tokens."""
     return _result("packed_update_vs_naive", "direct")
 
 
 def bench_packed_reasoning_update() -> Result:
-    """Responses as long as reasoning with an answer, about 70 tokens."""
+    """Reasoning with an answer, about 70 tokens."""
     return _result("packed_update_vs_naive_reasoning", "reasoning")
 
 
 def _result(name: str, step: str) -> Result:
-    command = [sys.executable, "-m", "medvie_rl.bench.updates", step]
-    run = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ | _environment(step), text=True, check=True)
-    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    naive = {int(rows): seconds for rows, seconds in found["naive"].items()}
-    best = min(naive, key=lambda rows: naive[rows])
-    others = ", ".join(f"{seconds:.2f} s with {rows} rows" for rows, seconds in naive.items())
+    by_ranks = {num_ranks: _measure(step, num_ranks) for num_ranks in (1, NUM_CORES)}
+    shipped = step_config(step).learner.num_ranks
+    found, plain = by_ranks[shipped], by_ranks[1]
+    best = min(plain["naive"], key=lambda rows: plain["naive"][rows])
+    spread = min(by_ranks[NUM_CORES]["naive"].values())
+    others = ", ".join(f"{seconds:.2f} s with {rows}" for rows, seconds in plain["naive"].items())
+    packed = "; ".join(
+        f"{measured['cached']:.2f} s with images known from earlier steps and {measured['packed']:.2f} s with all of "
+        f"them encoded anew, {measured['packed_mib']:,.0f} MiB, in {_processes(num_ranks)}"
+        for num_ranks, measured in by_ranks.items()
+    )
     return Result(
         name=name,
-        value=naive[best] / found["packed"],
-        unit=f"times as fast, {found['responses']} responses of {found['tokens']:.0f} tokens on average behind "
-        f"{found['prompt']:.0f} of prompt",
+        value=plain["naive"][best] / found["cached"],
+        unit=f"times as fast, images known, {found['responses']} responses of {found['tokens']:.0f} tokens on average "
+        f"behind {found['prompt']:.0f} of prompt",
         better="higher",
         compared_with=(
-            f"every response in a row of its own, prompt and image repeated, in micro-batches of {best} rows "
-            f"({others}), {found['naive_mib']:,.0f} MiB at the peak beyond what it holds between updates; packed "
-            f"{found['packed']:.2f} s and {found['packed_mib']:,.0f} MiB with every image encoded anew, "
-            f"{found['cached']:.2f} s with images known from earlier steps; the same loss and gradient, "
-            f"{found['threads']} threads, medians of {_REPEATS} in one process, by turns"
+            f"every response in a row of its own, prompt and image repeated, in one process at its fastest: "
+            f"{plain['naive'][best]:.2f} s and {plain['naive_mib'][best]:,.0f} MiB at the peak beyond what it holds "
+            f"between updates, in micro-batches of {best} rows ({others}); the same spread over {NUM_CORES} processes: "
+            f"{spread:.2f} s; packed: {packed} ({_processes(shipped)} is what is shipped); {found['behind']:.0%} of "
+            f"the responses' tokens are left where those that begin alike share; the same loss and gradient, "
+            f"{NUM_CORES} threads in all, medians of {_REPEATS} by turns"
         ),
     )
 
 
-def _environment(step: str) -> dict[str, str]:
+def _processes(num_ranks: int) -> str:
+    return "one process" if num_ranks == 1 else f"{num_ranks} processes"
+
+
+def _measure(step: str, num_ranks: int) -> dict[str, Any]:
+    """What `measure` found in so many processes, which share the cores."""
     from medvie_rl.environment import run_environment
     from medvie_rl.workers import learner_environment
 
-    return run_environment(allow_downloads=False) | learner_environment(step_config(step).learner, on_gpu=False)
+    config = learner_config(step, num_ranks=num_ranks)
+    environment = os.environ | run_environment(allow_downloads=False) | learner_environment(config, on_gpu=False)
+    command = [sys.executable, "-m", "medvie_rl.bench.updates", step]
+    port = str(_free_port())
+    ranks = [
+        subprocess.Popen(
+            [*command, str(rank), str(num_ranks), port], stdout=subprocess.PIPE, env=environment, text=True
+        )
+        for rank in range(num_ranks)
+    ]
+    outputs = [rank.communicate()[0] for rank in ranks]
+    if any(rank.returncode for rank in ranks):
+        raise RuntimeError(f"{' '.join(command)}: the ranks ended with {[rank.returncode for rank in ranks]}")
+    found: dict[str, Any] = json.loads(outputs[0].splitlines()[-1])
+    return found
 
 
-def measure(step: str) -> dict[str, Any]:
+def measure(step: str, rank: int, num_ranks: int, port: int) -> dict[str, Any]:
     """Seconds of the packed update (images encoded anew, or `cached`) and of the naive one by rows of a micro-batch."""
-    from learner.batching import make_update_batches
+    from learner.batching import make_update_batches, row_length
     from learner.worker import LearnerWorker
     from medvie_rl.bench.naive_update import NaiveLearner
     from rollout.worker import banned_ids
 
-    config = step_config(step)
+    config, settings = step_config(step), learner_config(step, num_ranks=num_ranks)
     data = load_run_data(config)
     queries = step_queries(config, data, 1)
     images = {key: image for query in queries for key, image in data.images(query.document).items()}
-    port = _free_port()
-    learner = LearnerWorker(config.learner, config.model, master_port=port)
-    forgetful = LearnerWorker(replace(config.learner, feature_cache_mib=0), config.model, master_port=port)
+    without_cache = replace(settings, feature_cache_mib=0)
+    learner, forgetful = (
+        LearnerWorker(kind, config.model, rank, num_ranks, master_port=port) for kind in (settings, without_cache)
+    )
     for worker in (learner, forgetful):
         worker.add_images(images)
-    groups = _groups(config, data, queries, learner)
     pixels = {key: learner.images.pixels(key) for key in images}
-    naive = NaiveLearner(config.learner, config.model, pixels)
+    naive = NaiveLearner(settings, config.model, pixels)
     temperature, banned = config.rollout.temperature, banned_ids(learner.policy.config)
-    (batch,) = make_update_batches(
+    groups = _groups(config, data, queries, learner.processor, naive)
+    batch = make_update_batches(
         groups,
-        config.learner,
-        learning_rate=config.learner.learning_rate,
+        settings,
+        learning_rate=settings.learning_rate,
         temperature=temperature,
         banned_token_ids=banned,
         max_response_tokens=config.rollout.max_response_tokens,
-    )
+    )[rank]
 
     def packed(worker: LearnerWorker) -> Callable[[], tuple[float, float]]:
         def update() -> tuple[float, float]:
@@ -109,35 +136,39 @@ def measure(step: str) -> dict[str, Any]:
 
     num_responses = sum(len(group.responses) for group in groups)
     longest = max(len(group.prompt_ids) + max(len(r.token_ids) for r in group.responses) for group in groups)
-    within_budget = config.learner.max_tokens_per_micro_batch // longest
-    all_rows = sorted({within_budget, num_responses // 2, num_responses})
-    expected = naively(num_responses)()  # warms up, as do the next two
+    within_budget = settings.max_tokens_per_micro_batch // longest
+    of_rank = num_responses // num_ranks
+    all_rows = sorted({of_rank // 4, min(within_budget, of_rank), of_rank})
+    expected = naively(of_rank)()  # warms up, as do the next two
     for worker in (learner, forgetful):
         _check_equal(packed(worker)(), expected)
     ways = {"packed": packed(forgetful), "cached": packed(learner)} | {str(rows): naively(rows) for rows in all_rows}
     seconds, mib = _measure_by_turns(ways)
-    best = min(all_rows, key=lambda rows: seconds[str(rows)])
+    num_prompt = sum(len(group.prompt_ids) for group in groups)
     return {
         "packed": seconds["packed"],
         "cached": seconds["cached"],
         "packed_mib": mib["packed"],
         "naive": {rows: seconds[str(rows)] for rows in all_rows},
-        "naive_mib": mib[str(best)],
+        "naive_mib": {rows: mib[str(rows)] for rows in all_rows},
         "responses": num_responses,
         "tokens": batch.num_response_tokens[0] / num_responses,
-        "prompt": sum(len(group.prompt_ids) for group in groups) / len(groups),
-        "threads": config.learner.num_threads,
+        "prompt": num_prompt / len(groups),
+        "behind": (sum(map(row_length, groups)) - num_prompt) / (batch.num_response_tokens[0] - num_responses),
     }
 
 
 def _measure_by_turns(ways: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of each way, and the most memory it took in MiB beyond what the process held before.
+    """Median seconds of each way, and the most memory it took in MiB beyond what the processes held before.
 
     Memory is measured in a round of its own, for which what is unused is given back first: that costs time.
     """
+    import torch.distributed
+
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(_REPEATS):
         for name, way in ways.items():
+            torch.distributed.barrier()
             started = time.perf_counter()
             way()
             seconds[name].append(time.perf_counter() - started)
@@ -145,7 +176,9 @@ def _measure_by_turns(ways: dict[str, Callable[[], Any]]) -> tuple[dict[str, flo
     for name, way in ways.items():
         before = _rest()
         way()
-        mib[name] = _status_mib("VmHWM") - before
+        of_ranks = torch.tensor(_status_mib("VmHWM") - before)
+        torch.distributed.all_reduce(of_ranks)
+        mib[name] = of_ranks.item()
     return {name: median(values) for name, values in seconds.items()}, mib
 
 
@@ -180,45 +213,45 @@ def _free_port() -> int:
 # --- responses -------------------------------------------------------------------------------------------------------
 
 
-def _groups(config: Config, data: RunData, queries: Sequence[Query], learner: Any) -> list[Any]:
-    """Training groups of the queries with responses like those that the policy samples, of the same lengths."""
+def _groups(config: Config, data: RunData, queries: Sequence[Query], processor: Any, naive: Any) -> list[Any]:
+    """Training groups of the queries with responses that the policy sampled."""
     from learner.types import TrainingGroup, TrainingResponse
     from medvie_rl.data.prompts import render_chat
-    from rollout.worker import decode_image
+    from rollout.worker import banned_ids, decode_image
 
-    rng, processor, groups = random.Random(0), learner.processor, []
+    rng, groups = random.Random(0), []
     for query in queries:
         ((key, encoded),) = data.images(query.document).items()
         text = render_chat(processor, user_text(data, query))
         prompt = processor(text=[text], images=[decode_image(key, encoded)])["input_ids"][0]
-        responses = []
-        for trace in range(config.num_traces):
-            ids = _response_ids(config, query, processor.tokenizer, rng)
-            logprobs = tuple(rng.uniform(-2.0, 0.0) for _ in ids)
-            advantage = 1.0 if trace % 2 else -1.0
-            responses.append(TrainingResponse(token_ids=ids, sampler_logprobs=logprobs, advantage=advantage))
-        groups.append(
-            TrainingGroup(
-                query_id=query.id,
-                prompt_ids=tuple(map(int, prompt)),
-                image_keys=query.document.image_keys,
-                responses=tuple(responses),
-            )
+        group = TrainingGroup(
+            query_id=query.id,
+            prompt_ids=tuple(map(int, prompt)),
+            image_keys=query.document.image_keys,
+            responses=(),
         )
+        sampled = naive.sample(
+            group,
+            config.num_traces,
+            temperature=config.rollout.temperature,
+            banned=banned_ids(naive.policy.config),
+            max_tokens=config.rollout.max_response_tokens,
+        )
+        responses = tuple(
+            TrainingResponse(
+                token_ids=ids,
+                sampler_logprobs=tuple(rng.uniform(-2.0, 0.0) for _ in ids),
+                advantage=1.0 if trace % 2 else -1.0,
+                trace=trace,
+            )
+            for trace, ids in enumerate(sampled)
+        )
+        groups.append(replace(group, responses=responses))
     return groups
 
 
-def _response_ids(config: Config, query: Query, tokenizer: Any, rng: random.Random) -> tuple[int, ...]:
-    """What the document says of most of the keys asked, ended or cut off as in sampling."""
-    known = list(query.truth.items()) or [(query.keys[0], "")]
-    answered = dict(rng.sample(known, max(1, len(known) - rng.randrange(2))))
-    text = json.dumps(answered, ensure_ascii=False, separators=(",", ":"))
-    if query.reasoning:
-        lines = "\n".join(f"{key}: {value}" for key, value in answered.items())
-        text = f"<think>{lines}</think>{text}"
-    ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    return tuple(ids[: config.rollout.max_response_tokens])
-
-
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1])))
+    name, rank, num_ranks, port = sys.argv[1:]
+    found = measure(name, int(rank), int(num_ranks), int(port))
+    if rank == "0":
+        print(json.dumps(found))

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from learner.attention import SHARED_PROMPT, shared_prompt_attention
 from learner.flex_attention import SHARED_PROMPT_FLEX, shared_prompt_flex_attention
+from learner.layout import Branch, Layout, RowLayout
 from learner.model import PolicyModule
-from learner.slots import Layout
-from tiny_policy import make_group, make_images, make_policy, pack, relative_errors
+from tiny_policy import make_group, make_images, make_policy, merged, pack, relative_errors, unshared
 
 pytestmark = [
     pytest.mark.gpu,
@@ -16,7 +16,14 @@ pytestmark = [
 ]
 # Query and key heads and head size of the 7B and the 3B policy and of nano; lengths over and under a block of 128
 SHAPES = [(28, 4, 128), (16, 2, 128), (6, 6, 32)]
-LAYOUTS: list[Layout] = [((300, 70, 1, 129, 12),), ((7, 3, 20, 1, 4, 0), (5, 9, 21), (2, 18, 15))]
+LAYOUTS: list[Layout] = [
+    (RowLayout(300, (Branch(0, 70), Branch(40, 1), Branch(20, 129)), 12),),
+    (
+        RowLayout(7, (Branch(0, 3), Branch(2, 20), Branch(5, 1), Branch(3, 4)), 0),
+        RowLayout(5, (Branch(0, 9),), 21),
+        RowLayout(2, (Branch(0, 18),), 15),
+    ),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -27,7 +34,7 @@ def test_flex_attention_and_its_gradients_are_those_of_split_attention(
 ) -> None:
     heads, key_heads, size = shape
     generator = torch.Generator("cuda").manual_seed(0)
-    length = sum(layout[0])
+    length = layout[0].num_tokens + layout[0].padding
     inputs = [
         torch.randn(len(layout), count, length, size, device="cuda", generator=generator).to(dtype).requires_grad_()
         for count in (heads, key_heads, key_heads)
@@ -42,8 +49,8 @@ def test_flex_attention_and_its_gradients_are_those_of_split_attention(
     found, expected = run(shared_prompt_flex_attention, layout), run(shared_prompt_attention, layout)
     assert all(torch.isfinite(tensor).all() for tensor in found.values())
     assert max(relative_errors(found, expected).values()) < bound
-    merged = tuple((prompt, sum(responses), padding) for prompt, *responses, padding in layout)
-    assert max(relative_errors(run(shared_prompt_flex_attention, merged), expected).values()) > 5 * bound
+    for fault in (merged, unshared):
+        assert max(relative_errors(run(shared_prompt_flex_attention, fault(layout)), expected).values()) > 5 * bound
 
 
 def test_the_policys_gradients_are_the_same_by_flex_attention() -> None:

@@ -42,10 +42,10 @@ class EngineProcess:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return lambda *args: self._call(name, *args)
+        return lambda *args, **settings: self._call(name, *args, **settings)
 
-    def _call(self, name: str, *args: Any) -> Any:
-        self._pipe.send((name, args))
+    def _call(self, name: str, *args: Any, **settings: Any) -> Any:
+        self._pipe.send((name, args, settings))
         succeeded, answer = self._pipe.recv()
         if not succeeded:
             raise answer
@@ -67,7 +67,7 @@ def _serve(pipe: Any, config: RolloutConfig, model: str) -> None:
     commands = {"plant": _Faults(worker).plant, "generate_while_updating": _generate_while_updating}
     while True:
         try:
-            name, args = pipe.recv()
+            name, args, settings = pipe.recv()
         except EOFError:
             os._exit(0)
         try:
@@ -77,7 +77,7 @@ def _serve(pipe: Any, config: RolloutConfig, model: str) -> None:
                 answer = commands[name](*args)
             else:
                 attribute = getattr(worker, name)
-                answer = attribute(*args) if callable(attribute) else attribute
+                answer = attribute(*args, **settings) if callable(attribute) else attribute
             pipe.send((True, answer))
         except Exception as error:  # everything is reported to the test, which raises it
             traceback.print_exc()

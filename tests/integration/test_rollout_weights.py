@@ -48,9 +48,9 @@ class Gate:
         fresh.close()
         self._version = 0
 
-    def sync(self, tensors: dict[str, Any]) -> Any:
+    def sync(self, tensors: dict[str, Any], *, keep_rest: bool = False) -> Any:
         self._version += 1
-        return self.engine.update_weights(make_buckets(tensors), self._version)
+        return self.engine.update_weights(make_buckets(tensors), self._version, keep_rest=keep_rest)
 
     def difference_to_fresh(self) -> float:
         return max_logprob_difference(self.engine.generate(self.requests), self.from_second)
@@ -128,6 +128,24 @@ def test_names_that_do_not_fit_are_refused_before_loading(gate: Gate) -> None:
         gate.sync(without)
     with pytest.raises(ValueError, match=r"unknown model\.layers\.99\.extra\.weight"):
         gate.sync({**gate.first, "model.layers.99.extra.weight": gate.first[missing]})
+    assert gate.difference_to_fresh() <= TOLERANCE
+
+
+def test_a_part_of_which_nothing_comes_keeps_what_it_was_sent(gate: Gate) -> None:
+    language = {name: tensor for name, tensor in gate.second.items() if "visual" not in name}
+    whole = gate.sync(gate.second).digest
+    mixed = gate.sync({**gate.first, **language}).digest
+    assert mixed != whole and gate.difference_to_fresh() > 100 * TOLERANCE
+    gate.sync(gate.second)
+    gate.sync(gate.first | {name: gate.second[name] for name in gate.second if "visual" in name})
+    receipt = gate.sync(language, keep_rest=True)
+    assert (receipt.num_tensors, receipt.digest) == (len(language), whole)
+    assert gate.difference_to_fresh() <= TOLERANCE
+    with pytest.raises(ValueError, match=r"missing .*visual\."):
+        gate.sync(language)
+    some_vision = tensor_name(gate.second, "patch_embed.proj.weight")
+    with pytest.raises(ValueError, match=r"missing .*visual\."):
+        gate.sync({**language, some_vision: gate.second[some_vision]}, keep_rest=True)
     assert gate.difference_to_fresh() <= TOLERANCE
 
 

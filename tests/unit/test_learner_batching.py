@@ -13,7 +13,8 @@ from learner.types import TrainingGroup, TrainingResponse
 
 def group(name: str, *, prompt: int = 10, lengths: tuple[int, ...] = (4, 6)) -> TrainingGroup:
     responses = tuple(
-        TrainingResponse(token_ids=tuple(range(n)), sampler_logprobs=(-1.0,) * n, advantage=1.0) for n in lengths
+        TrainingResponse(token_ids=tuple(range(100 * i, 100 * i + n)), sampler_logprobs=(-1.0,) * n, advantage=1.0)
+        for i, n in enumerate(lengths)
     )
     return TrainingGroup(query_id=name, prompt_ids=(1,) * prompt, image_keys=(f"{name}.png",), responses=responses)
 
@@ -87,6 +88,15 @@ def test_what_a_minibatch_holds_does_not_depend_on_ranks_or_micro_batches() -> N
     assert len(dealt[0]) == 6 and dealt[0] == dealt[1] == dealt[2]
     rows = [row for g in GROUPS for row in split_long_group(g, 34)]
     assert len(rows) > len(GROUPS)  # some groups are split over rows there
+
+
+def test_what_responses_begin_with_in_common_counts_once() -> None:
+    alike = group("alike", lengths=(6, 6))
+    first, second = alike.responses
+    other = (*first.token_ids[:3], *second.token_ids[3:])
+    assert row_length(alike) == 10 + 5 + 5
+    assert row_length(replace(alike, responses=(first, replace(second, token_ids=other)))) == 10 + 5 + 2
+    assert row_length(replace(alike, responses=(first, first))) == 10 + 5
 
 
 def test_long_groups_are_split_never_truncated() -> None:

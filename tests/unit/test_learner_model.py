@@ -13,29 +13,37 @@ from learner import model as learner_model
 from learner.attention import SHARED_PROMPT, batched_attention, shared_prompt_attention
 from learner.config import LearnerConfig
 from learner.flex_attention import SHARED_PROMPT_FLEX, shared_prompt_flex_attention
+from learner.layout import Branch, Layout, RowLayout
 from learner.model import PolicyModule, attention_over_rows, freeze, without_padding
-from learner.slots import Layout
-from tiny_policy import IMAGE, make_group, make_images, make_policy, pack, relative_errors
+from tiny_policy import IMAGE, make_group, make_images, make_policy, merged, pack, relative_errors, unshared
 
 HEADS, KEY_HEADS, SIZE = 4, 2, 8
-LAYOUT: Layout = ((7, 3, 20, 1, 4, 0), (5, 9, 21), (2, 18, 15))
+LAYOUT: Layout = (
+    RowLayout(7, (Branch(0, 3), Branch(2, 20), Branch(5, 1), Branch(3, 4), Branch(0, 2)), 0),
+    RowLayout(5, (Branch(0, 9),), 23),
+    RowLayout(2, (Branch(0, 18), Branch(18, 2)), 15),
+)
+LENGTH = 37
 
 
 def states(heads: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(len(LAYOUT), heads, sum(LAYOUT[0]), SIZE, generator=generator)
+    return torch.randn(len(LAYOUT), heads, LENGTH, SIZE, generator=generator)
 
 
 def visible(layout: Layout) -> Tensor:
     """[B, T, T] by the definition, token by token."""
-    found = torch.zeros(len(layout), sum(layout[0]), sum(layout[0]), dtype=torch.bool)
-    for row, (prompt, *responses, _) in enumerate(layout):
+    found = torch.zeros(len(layout), LENGTH, LENGTH, dtype=torch.bool)
+    for row, (prompt, branches, _) in enumerate(layout):
         found[row, :prompt, :prompt] = torch.ones(prompt, prompt).tril().bool()
-        start = prompt
-        for length in responses:
-            found[row, start : start + length, :prompt] = True
-            found[row, start : start + length, start : start + length] = torch.ones(length, length).tril().bool()
-            start += length
+        token, path = prompt, list[int]()
+        for shared, own in branches:
+            path = path[:shared]
+            for _ in range(own):
+                path.append(token)
+                found[row, token, :prompt] = True
+                found[row, token, path] = True
+                token += 1
     return found
 
 
@@ -71,8 +79,8 @@ def test_attention_and_its_gradients_are_those_of_the_dense_mask(attend: Any, in
     assert (found - expected).abs().max() < 1e-6
     gradients = [torch.autograd.grad((output * weights).sum(), inputs) for output in (found, expected)]
     assert all((a - b).abs().max() < 1e-5 for a, b in zip(*gradients, strict=True))
-    merged = ((7, 23, 1, 4, 0), *LAYOUT[1:])
-    assert (run(merged) - expected).abs().max() > 1e-2
+    for fault in (merged, unshared):
+        assert (run(fault(LAYOUT)) - expected).abs().max() > 1e-2
 
 
 @torch.no_grad()
@@ -81,9 +89,9 @@ def test_flex_attention_is_split_attention() -> None:
     found, _ = shared_prompt_flex_attention(None, *inputs, None, layout=LAYOUT)
     expected, _ = shared_prompt_attention(None, *inputs, None, layout=LAYOUT)
     assert torch.isfinite(found).all() and (found - expected).abs().max() < 1e-6
-    merged = ((7, 23, 1, 4, 0), *LAYOUT[1:])
-    fault, _ = shared_prompt_flex_attention(None, *inputs, None, layout=merged)
-    assert (fault - expected).abs().max() > 1e-2
+    for fault in (merged, unshared):
+        faulty, _ = shared_prompt_flex_attention(None, *inputs, None, layout=fault(LAYOUT))
+        assert (faulty - expected).abs().max() > 1e-2
     with pytest.raises(ValueError, match="needs the rows' layout"):
         shared_prompt_flex_attention(None, *inputs, None)
 
@@ -113,8 +121,12 @@ def test_padding_is_left_out_of_the_forward_pass() -> None:
     policy = make_policy()
     rows = pack(policy, make_images(), [make_group("one", ("a",), (5, 1, 7), 10), make_group("two", ("b",), (4,), 11)])
     input_ids, position_ids, layout, predicting = without_padding(rows)
-    assert rows.layout[1][-1] > 0 and [sizes[-1] for sizes in layout] == [0, 0]
-    assert input_ids.shape == (1, sum(map(sum, layout))) and position_ids.shape == (3, 1, input_ids.shape[1])
+    assert rows.layout[1].padding > 0 and [row.padding for row in layout] == [0, 0]
+    assert input_ids.shape == (1, sum(row.num_tokens for row in layout)) and position_ids.shape == (
+        3,
+        1,
+        input_ids.shape[1],
+    )
     assert torch.equal(input_ids[0, predicting], rows.input_ids.flatten()[rows.predicting])
     assert torch.equal(position_ids[:, 0, predicting], rows.position_ids.flatten(1)[:, rows.predicting])
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learner import model as learner_model
 from learner.attention import shared_prompt_attention
+from learner.layout import Branch, RowLayout
 from learner.model import decode_image
 from learner.packing import ImagePixels, PackedRows
 from tiny_policy import (
@@ -15,10 +16,12 @@ from tiny_policy import (
     make_group,
     make_images,
     make_policy,
+    merged,
     naive_forward,
     pack,
     packed_forward,
     relative_errors,
+    unshared,
 )
 
 GROUPS = [
@@ -45,13 +48,10 @@ def gradients(policy: Policy, logprobs: Tensor, rows: PackedRows) -> dict[str, T
     return dict(zip(names, found, strict=True))
 
 
-def segments(rows: PackedRows) -> Tensor:
-    """[B, T]: 0 for the prompt, i + 1 for the row's i-th response of two or more tokens, -1 for padding."""
-    of_rows = [
-        torch.repeat_interleave(torch.tensor([*range(len(sizes) - 1), -1]), torch.tensor(sizes))
-        for sizes in rows.layout
-    ]
-    return torch.stack(of_rows)
+def behind_prompts(rows: PackedRows) -> Tensor:
+    """[B, T]: which tokens are a response's."""
+    places = torch.arange(rows.input_ids.shape[1])
+    return torch.stack([(places >= row.prompt) & (places < row.num_tokens) for row in rows.layout])
 
 
 def worst(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
@@ -71,23 +71,27 @@ def test_logprobs_and_gradients_equal_one_response_per_row(policy: Policy, image
 def test_positions_are_hugging_faces_own_for_every_response(policy: Policy, images: dict[str, ImagePixels]) -> None:
     rows = pack(policy, images, GROUPS)
     own = [positions for positions, _, _ in naive_forward(policy, images, GROUPS)]
+    places = rows.predicting
     for row, group in enumerate(GROUPS):
         num_prompt = len(group.prompt_ids)
-        lengths = [len(response.token_ids) - 1 for response in group.responses]
-        of_responses = rows.position_ids[:, row, num_prompt : num_prompt + sum(lengths)].split(lengths, dim=1)
-        for of_response in of_responses:
+        for response in group.responses:
+            predicting, places = places[: len(response.token_ids)], places[len(response.token_ids) :]
+            assert predicting[0] == row * rows.input_ids.shape[1] + num_prompt - 1
             prompt = rows.position_ids[:, row, :num_prompt]
+            of_response = rows.position_ids.flatten(1)[:, predicting[1:]]
             assert torch.equal(torch.cat([prompt, of_response], dim=1), own.pop(0)[:, :-1])
+            assert rows.input_ids.flatten()[predicting[1:]].tolist() == [*response.token_ids[:-1]]
+    assert not own
 
 
 def test_planted_faults_are_caught(policy: Policy, images: dict[str, ImagePixels]) -> None:
     rows = pack(policy, images, GROUPS)
     expected = torch.cat([logprobs for _, logprobs, _ in naive_forward(policy, images, GROUPS)])
     expected_gradients = gradients(policy, expected, rows)
-    behind_prompt = segments(rows) > 0
-    merged = tuple((prompt, sum(responses), padding) for prompt, *responses, padding in rows.layout)
+    behind_prompt = behind_prompts(rows)
     faults = {
-        "responses see each other": replace(rows, layout=merged),
+        "responses see each other": replace(rows, layout=merged(rows.layout)),
+        "what is shared is not seen": replace(rows, layout=unshared(rows.layout)),
         "positions shifted by one": replace(rows, position_ids=rows.position_ids + behind_prompt),
         "positions run on over responses": replace(
             rows, position_ids=torch.where(behind_prompt, torch.arange(rows.input_ids.shape[1]), rows.position_ids)
@@ -135,7 +139,9 @@ def test_attention_equals_the_dense_mask_by_hand() -> None:
     query, key, value = (
         torch.randn(1, heads, 6, 8, generator=torch.Generator().manual_seed(heads)) for heads in (4, 2, 2)
     )
-    found, _ = shared_prompt_attention(None, query, key, value, None, layout=((2, 2, 1, 1),))
+    found, _ = shared_prompt_attention(
+        None, query, key, value, None, layout=(RowLayout(2, (Branch(0, 2), Branch(0, 1)), 1),)
+    )
     scores = query[:, :, :5] @ key.repeat_interleave(2, 1).transpose(2, 3) / 8**0.5
     expected = scores.masked_fill(~visible, float("-inf")).softmax(-1) @ value.repeat_interleave(2, 1)
     assert torch.allclose(found[:, :5], expected.transpose(1, 2), atol=1e-6) and not found[:, 5].any()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from rollout.weights import check_digests, read_bucket
+from rollout.weights import digest_of, read_bucket, sent_digests
 
 TENSORS = {
     "layer.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
@@ -36,18 +36,20 @@ def test_tensors_are_read_in_place() -> None:
 
 def test_damage_is_named() -> None:
     sound = bucket()
-    assert check_digests([sound]) == check_digests([sound])
+    digests = sent_digests([sound])
+    assert list(digests) == [wire.name for wire in read_bucket(sound)] and len(set(digests.values())) == len(TENSORS)
+    assert digest_of(digests) == digest_of(dict(reversed(digests.items()))) != digest_of(digests | {"layer.bias": "0"})
     for name in TENSORS:
         damaged = sound.copy()
         (wire,) = [wire for wire in read_bucket(damaged) if wire.name == name]
         wire.bytes[0] ^= 1
         with pytest.raises(ValueError, match=f"sha256 digests differ: {name}$"):
-            check_digests([damaged])
+            sent_digests([damaged])
 
 
 def test_malformed_buckets_are_refused() -> None:
     with pytest.raises(ValueError, match=r"without a digest .*layer\.bias"):
-        check_digests([bucket(digests=False)])
+        sent_digests([bucket(digests=False)])
     with pytest.raises(ValueError, match="the weight bucket is cut off"):
         read_bucket(bucket()[:-1])
     with pytest.raises(ValueError, match="must be a 1-D uint8 array, got float32"):
