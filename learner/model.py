@@ -2,7 +2,8 @@
 
 import io
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.distributed
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -131,9 +133,10 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
         else:
             images = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=[rows.image_features])}}
         input_ids, position_ids, layout, predicting = without_padding(rows)
-        hidden = self.policy.model(
-            input_ids=input_ids, layout=layout, position_ids=position_ids, use_cache=False, **images
-        ).last_hidden_state[0]  # [M, D]
+        with self._last_layer_at(predicting.unique(), input_ids.shape[1]):
+            hidden = self.policy.model(
+                input_ids=input_ids, layout=layout, position_ids=position_ids, use_cache=False, **images
+            ).last_hidden_state[0]  # [M, D]
         hidden = hidden[predicting]  # [N, D]; N is 0 where there are padding rows only: every module runs all the same
         settings = (temperature, banned_token_ids, entropy_gradient)
         num_chunks = self._num_chunks(len(hidden))
@@ -144,6 +147,21 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
             for h, t in zip(hidden.tensor_split(num_chunks), rows.targets.tensor_split(num_chunks), strict=True)
         ]
         return torch.cat([logprobs for logprobs, _ in parts]), torch.cat([entropies for _, entropies in parts])
+
+    @contextmanager
+    def _last_layer_at(self, tokens: Tensor, num_tokens: int) -> Iterator[None]:
+        """Inside, what of the last layer serves a token alone is computed at these tokens only and 0 at the others,
+        whose hidden states nobody reads: most of a prompt's."""
+        layer = self.policy.model.language_model.layers[-1]
+        hooks = []
+        if not self.policy.is_gradient_checkpointing:  # then the layer would run again outside
+            for module in (layer.self_attn.q_proj, layer.self_attn.o_proj, layer.mlp):
+                hooks += _compute_at(module, tokens, num_tokens)
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _num_chunks(self, num_tokens: int) -> int:
         """In how many parts the logits are computed. Under ZeRO-3 each gathers the head from all ranks, so that of the
@@ -180,6 +198,18 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
         with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
             entropies = -(logprobs.exp() * logprobs).sum(dim=-1)
         return logprobs.gather(1, targets[:, None])[:, 0], entropies
+
+
+def _compute_at(module: nn.Module, tokens: Tensor, num_tokens: int) -> list[RemovableHandle]:
+    """Hooks that give a module, which maps each of [1, num_tokens, D] by itself, these tokens only; 0 at the others."""
+
+    def select(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (inputs[0].index_select(1, tokens),)
+
+    def spread(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        return output.new_zeros(1, num_tokens, output.shape[2]).index_copy(1, tokens, output)
+
+    return [module.register_forward_pre_hook(select), module.register_forward_hook(spread)]
 
 
 def without_padding(rows: PackedRows) -> tuple[Tensor, Tensor, Layout, Tensor]:

@@ -102,7 +102,7 @@ def _measure_trl(step: str, measured: _Measured) -> None:
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     measured.first_seconds += found["seconds"][1:_NUM_FIRST]
     measured.seconds += found["seconds"][_NUM_FIRST:]
-    measured.tokens.append(found["tokens"])
+    measured.tokens += found["tokens"][_NUM_FIRST:]
 
 
 def _run(command: Sequence[str], measured: _Measured) -> str:

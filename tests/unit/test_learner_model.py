@@ -242,3 +242,22 @@ def test_chunks_change_neither_entropies_nor_their_gradients(monkeypatch: pytest
     whole = run()
     monkeypatch.setattr(learner_model, "MAX_LOGITS_PER_CHUNK", 4 * policy.config.text_config.vocab_size)
     assert max(relative_errors(run(), whole).values()) < 1e-5
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_last_layer_skips_what_nobody_reads(checkpointing: bool) -> None:
+    policy = make_policy()
+    if checkpointing:
+        policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    rows = pack(policy, make_images(), [make_group("one", ("a",), (5, 1, 7), 10), make_group("two", ("b",), (8,), 11)])
+    num_tokens = sum(row.num_tokens for row in rows.layout)
+    first, last = (policy.model.language_model.layers[index].mlp.act_fn for index in (0, -1))
+    sizes: dict[Any, int] = {}
+    for module in (first, last):
+        module.register_forward_hook(lambda module, inputs, _: sizes.update({module: inputs[0].shape[1]}))
+    hooks = [len(module._forward_hooks) for module in policy.modules()]
+    logprobs, _ = PolicyModule(policy)(rows, temperature=0.7)
+    assert sizes[first] == num_tokens
+    assert sizes[last] == (num_tokens if checkpointing else len(rows.predicting.unique())) > len(rows.layout)
+    logprobs.sum().backward()
+    assert [len(module._forward_hooks) for module in policy.modules()] == hooks
