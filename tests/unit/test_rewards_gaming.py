@@ -181,12 +181,12 @@ HOSTILE: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_doubling_a_hostile_input_at_most_doubles_the_time(name: str) -> None:
-    """Up to what timing on a busy machine adds: 2.5 times, plus the constant part of a call."""
-    small, large = HOSTILE[name](15_000), HOSTILE[name](30_000)
-    assert 1.7 < len(large) / len(small) < 2.3
+def test_a_hostile_input_takes_linear_time(name: str) -> None:
+    """Four times the input, where quadratic time would be 16 times: at most 8, for what a busy machine adds."""
+    small, large = HOSTILE[name](7_500), HOSTILE[name](30_000)
+    assert 3.5 < len(large) / len(small) < 4.5
     constant, seconds, seconds_large = _seconds(HONEST, small, large)
-    assert seconds_large <= 2.5 * seconds + constant
+    assert seconds_large <= 8 * seconds + constant
 
 
 LISTS = Schema(
@@ -222,7 +222,7 @@ def test_long_lists_of_nearly_right_items_take_linear_time(name: str) -> None:
         return _seconds_of(lambda: score_response(LISTS, LISTS.keys, LISTED, response, reasoning=True,
                                                   truncated=False, config=RewardConfig()))  # fmt: skip
 
-    assert seconds(400) <= 2.5 * seconds(200)
+    assert seconds(400) <= 8 * seconds(100)  # quadratic time would be 16 times
 
 
 def test_no_hostile_response_harms_the_process_that_scores() -> None:
@@ -242,8 +242,8 @@ def _request(response: str) -> ScoreRequest:
 
 
 def test_beyond_the_cap_the_length_hardly_matters() -> None:
-    half, whole = _seconds(THINK + '{"a":' * 500_000, THINK + '{"a":' * 1_000_000)
-    assert whole <= 2.5 * half
+    quarter, whole = _seconds(THINK + '{"a":' * 250_000, THINK + '{"a":' * 1_000_000)
+    assert whole <= 8 * quarter
 
 
 def _seconds(*responses: str) -> list[float]:
