@@ -20,6 +20,8 @@ SMALL = (
     "checkpoint.every=2",
     "rollout.num_workers=1",
     "rollout.num_threads=2",
+    "learner.num_ranks=1",
+    "learner.num_threads=2",
 )
 
 
