@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, DeadActorError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +29,28 @@ class ActorGroup:
         """Reserve what the actors need, or raise ClusterError saying what is missing."""
         self._placement = _reserve(bundles, timeout_seconds)
         self._bundles = bundles
+        self._start_one: Callable[[int], Any]
         self.actors: list[Any] = []
 
     def start(self, worker_class: type, arguments: Sequence[Sequence[Any]], environment: Mapping[str, str]) -> None:
         """Start one actor a bundle with its own arguments; `environment` is set before the process starts."""
-        for index, (bundle, args) in enumerate(zip(self._bundles, arguments, strict=True)):
+        if len(arguments) != len(self._bundles):
+            raise ValueError(f"expected arguments for {len(self._bundles)} actors, got {len(arguments)}")
+
+        def start_one(index: int) -> Any:
+            bundle = self._bundles[index]
             options = self._options(index) | {"num_cpus": bundle.cpus, "num_gpus": bundle.gpus}
             options["runtime_env"] = {"env_vars": dict(environment)}
-            self.actors.append(ray.remote(worker_class).options(**options).remote(*args))
+            return ray.remote(worker_class).options(**options).remote(*arguments[index])
+
+        self._start_one = start_one
+        self.actors = [start_one(index) for index in range(len(self._bundles))]
+
+    def restart(self, index: int) -> Any:
+        """End an actor, also one that does not answer, and start another in its place; returns the new one."""
+        ray.kill(self.actors[index])
+        self.actors[index] = self._start_one(index)
+        return self.actors[index]
 
     def meeting_point(self, port: int) -> tuple[str, int]:
         """(address, port) on the node of the first actor; port 0 picks a free one, a taken one raises ClusterError."""
@@ -101,28 +115,35 @@ def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60
     """The results of actor calls, in order. Says what it waits for every `notice_seconds`.
 
     An error of an actor's method is raised as it was raised there, with the actor's traceback as its cause. An actor
-    that died, or could not start, raises ClusterError with the reason that Ray gives.
+    that died, or could not start, raises DeadActorError with the reason that Ray gives.
     """
     pending = list(references)
-    started = time.monotonic()
+    started = said = time.monotonic()
     while pending:
         ready, pending = ray.wait(pending, num_returns=1, timeout=notice_seconds)
-        if not ready:
-            waited = time.monotonic() - started
-            print(
-                f"waiting for {what}: {len(references) - len(pending)} of {len(references)} done after {waited:.0f} s"
-            )
+        said = say_waiting(what, started, said, num_pending=len(pending), notice_seconds=notice_seconds)
         for reference in ready:  # at once: when one rank has died, the others wait for it for ever
-            _raise_original(reference)
+            outcome(reference)
     return [ray.get(reference) for reference in references]
 
 
-def _raise_original(reference: Any) -> None:
+def say_waiting(what: str, started: float, said: float, *, num_pending: int, notice_seconds: float = 60.0) -> float:
+    """Print what is waited for since `started` if it was last `said` longer ago than that; returns when it was said."""
+    now = time.monotonic()
+    if not num_pending or now - said < notice_seconds:
+        return said
+    print(f"waiting for {what}: {num_pending} still to come after {now - started:.0f} s", flush=True)
+    return now
+
+
+def outcome(reference: Any) -> Any:
+    """The result of an actor call. An error of the method is raised as it was raised there, with the actor's traceback
+    as its cause; DeadActorError, with Ray's reason, for an actor that died or could not start."""
     try:
-        ray.get(reference)
+        return ray.get(reference)
     except RayTaskError as error:
         if isinstance(error.cause, Exception):
             raise error.cause from error
         raise
     except RayActorError as error:
-        raise ClusterError(f"an actor died: {error}") from error
+        raise DeadActorError(f"an actor died: {error}") from error

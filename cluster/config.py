@@ -17,6 +17,9 @@ class ClusterConfig:
     reward_cpus: float = 0.5
     learner_port: int = 0  # where learner ranks meet; 0 = a free one
     resource_timeout_seconds: float = 300.0  # how long to wait for CPUs and GPUs before giving up
+    call_seconds: float = 1800.0  # a rollout worker that needs longer for its share of a batch, or a sync, is replaced
+    health_seconds: float = 60.0  # so is one that, without work, gives no sign of life for so long
+    max_lost_workers: int = 16  # rollout workers that a run may lose before it gives up
 
     def __post_init__(self) -> None:
         for name in ("rollout_cpus", "rollout_gpus", "learner_cpus", "learner_gpus", "reward_cpus"):
@@ -24,5 +27,10 @@ class ClusterConfig:
                 raise ValueError(f"cluster.{name}: expected 0 or more, got {getattr(self, name)}")
         if self.object_store_mib < 80:
             raise ValueError(f"cluster.object_store_mib: Ray needs at least 80 MiB, got {self.object_store_mib}")
+        for name in ("resource_timeout_seconds", "call_seconds", "health_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"cluster.{name}: expected more than 0 seconds, got {getattr(self, name)}")
+        if self.max_lost_workers < 0:
+            raise ValueError(f"cluster.max_lost_workers: expected 0 or more, got {self.max_lost_workers}")
         if not 0 <= self.learner_port < 65536:
             raise ValueError(f"cluster.learner_port: expected 0 (any free port) to 65535, got {self.learner_port}")

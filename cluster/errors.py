@@ -3,3 +3,7 @@
 
 class ClusterError(RuntimeError):
     """Resources that are missing, taken or unreachable; the message says which and what to do."""
+
+
+class DeadActorError(ClusterError):
+    """An actor that has died, could not start, or did not answer in time."""

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ALL, TRAINED, FROZEN = "all", "trained", "frozen"
+"""Parts of the weights; frozen is a vision tower of which nothing trains, trained is the rest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResponse:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
 from learner import lora
+from learner.types import ALL, FROZEN, TRAINED
 
 _LAYER = re.compile(r"^.*?\.(?:layers|blocks)\.\d+\.")
 
@@ -32,18 +33,19 @@ def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Paramet
 
 
 def stream_weights(
-    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, leave_frozen: bool = False
+    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, part: str = ALL
 ) -> Iterator[dict[str, Tensor]]:
     """CPU copies of the weights bucket by bucket, under the names that save_pretrained writes; with LoRA the merged
-    weights under the base's names or, with `adapter_only`, the adapter under peft's. `leave_frozen` leaves out the
-    vision tower where nothing of it trains.
+    weights under the base's names or, with `adapter_only`, the adapter under peft's. `part` is ALL, or with a vision
+    tower of which nothing trains TRAINED, all but that, or FROZEN, that alone.
 
     Collective under ZeRO-3, where one bucket is gathered at a time: every rank must exhaust it. Ranks other than 0
     get empty dictionaries.
     """
     trains_vision = any(parameter.requires_grad for parameter in policy.model.visual.parameters())
     for bucket in parameter_buckets(policy).values():
-        if leave_frozen and not trains_vision and bucket[0][0].startswith(_VISION):
+        frozen = not trains_vision and bucket[0][0].startswith(_VISION)
+        if part == (TRAINED if frozen else FROZEN):
             continue
         parameters = [parameter for _, parameter in bucket]
         sharded = any(hasattr(parameter, "ds_id") for parameter in parameters)
@@ -68,8 +70,8 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def gather_weights(
-    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, leave_frozen: bool = False
+    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, part: str = ALL
 ) -> list[np.ndarray]:
     """The buckets of `stream_weights` on rank 0, an empty list on the others. Collective under ZeRO-3."""
-    streamed = stream_weights(policy, dtype, rank=rank, adapter_only=adapter_only, leave_frozen=leave_frozen)
+    streamed = stream_weights(policy, dtype, rank=rank, adapter_only=adapter_only, part=part)
     return [pack_bucket(tensors) for tensors in streamed if tensors]

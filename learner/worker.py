@@ -15,7 +15,7 @@ from torch import Tensor
 from learner.config import LearnerConfig
 from learner.loss_config import Loss
 from learner.packing import ImageFeatures, ImagePixels, PackedRows, pack_rows
-from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
+from learner.types import ALL, ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 
 
 class LearnerWorker:
@@ -108,16 +108,14 @@ class LearnerWorker:
         return found
 
     def gather_weights(
-        self, dtype: str | None = None, *, adapter_only: bool = False, leave_frozen: bool = False
+        self, dtype: str | None = None, *, adapter_only: bool = False, part: str = ALL
     ) -> list[np.ndarray]:
         """Buckets of safetensors bytes on rank 0 (see learner.weights), [] elsewhere; `dtype` is the receiver's, the
         policy's own by default. Collective."""
         from learner import weights
 
         kind = getattr(torch, dtype or self.config.dtype)
-        return weights.gather_weights(
-            self.policy, kind, rank=self.rank, adapter_only=adapter_only, leave_frozen=leave_frozen
-        )
+        return weights.gather_weights(self.policy, kind, rank=self.rank, adapter_only=adapter_only, part=part)
 
     def read_exported(self, folder: str | Path, dtype: str | None = None) -> list[np.ndarray]:
         """The weights of a policy that `export` wrote, as buckets in the receiver's dtype. Any one rank."""

@@ -160,7 +160,13 @@ def _sample(policy: Path, config: RolloutConfig, pages: Sequence[_Page]) -> list
     worker.add_images({page.key: page.content for page in pages})
     requests = [
         GenerationRequest(
-            query_id=str(page.path), prompt=page.prompt, image_keys=(page.key,), num_traces=1, seed=0, greedy=True
+            query_id=str(page.path),
+            prompt=page.prompt,
+            image_keys=(page.key,),
+            num_traces=1,
+            seed=0,
+            weight_version=0,
+            greedy=True,
         )
         for page in pages
     ]

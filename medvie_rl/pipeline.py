@@ -7,9 +7,10 @@ Weights change between batches only: a sync waits for the batch being sampled.
 
 from collections.abc import Mapping, Sequence
 
+from cluster.pool import Work
 from medvie_rl.config import Config
 from medvie_rl.data.queries import Query, QueryStream
-from medvie_rl.workers import PendingRollouts, Workers
+from medvie_rl.workers import Workers
 from rollout.types import RolloutGroup
 
 
@@ -26,7 +27,7 @@ class Pipeline:
         """`in_flight` are the batches, by step, that the checkpoint of a resumed run holds."""
         self._workers, self._queries, self._config = workers, queries, config
         self._restored = {step: list(groups) for step, groups in in_flight.items()}
-        self._pending: dict[int, PendingRollouts] = {}
+        self._pending: dict[int, Work] = {}
 
     def take(self, step: int) -> tuple[list[Query], list[RolloutGroup]]:
         """The queries of the step and their rollouts; asks for the batches that the depth allows to be ahead."""

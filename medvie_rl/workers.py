@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from transformers import AutoProcessor
 
 from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.pool import Work, WorkerPool
 from cluster.session import connect
 from learner.batching import make_update_batches
 from learner.config import LearnerConfig
-from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
+from learner.types import ALL, FROZEN, TRAINED, ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 from learner.worker import LearnerWorker
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
@@ -31,7 +32,7 @@ from rollout.config import worker_environment
 from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup, WeightReceipt
 from rollout.worker import RolloutWorker
 
-T = TypeVar("T")
+_EXPORTED = "exported"
 _KEEP_BYTES = str(2**33)  # for glibc: more than an update on a CPU takes at once
 
 
@@ -48,7 +49,7 @@ def start_workers(config: Config, data: RunData, status: Callable[[str], None]) 
     status("starting Ray")
     with connect(cluster, num_cpus=num_cpus, num_gpus=num_gpus, environment=environment):
         status("starting rollout engines, reward actor and learner (about half a minute)")
-        workers = Workers(config, data, processor, ocr)
+        workers = Workers(config, data, processor, ocr, notice=status)
         try:
             yield workers
         finally:
@@ -58,11 +59,14 @@ def start_workers(config: Config, data: RunData, status: Callable[[str], None]) 
 class Workers:
     """Handles to the actors. Each verb blocks until all actors concerned are done."""
 
-    def __init__(self, config: Config, data: RunData, processor: Any, ocr: OcrPrompts) -> None:
+    def __init__(
+        self, config: Config, data: RunData, processor: Any, ocr: OcrPrompts, *, notice: Callable[[str], None]
+    ) -> None:
         self._config = config
         self._data = data
         self._known_images: dict[Any, set[str]] = {}
-        self._hold_frozen = False  # whether the engines hold what of the learner's weights does not train
+        self._weight_version = 0  # of the engines; 0 is the base
+        self._sent: tuple[Any, str] | None = None  # the buckets that the engines hold, and which part of the weights
         self.processor = processor
         self._ocr = ocr
         self._rollouts = self._start_rollouts()
@@ -73,6 +77,9 @@ class Workers:
         groups = [self._rewards, self._learners]
         ready = [actor.__ray_ready__.remote() for group in groups for actor in group.actors]
         wait_for(ready, "reward actor and learner to start")
+        self._engines = WorkerPool(
+            self._rollouts, config.cluster, what="rollout worker", prepare=self._bring_weights, notice=notice
+        )
         ready = [actor.banned_token_ids.remote() for actor in self._rollouts.actors]
         self.banned_token_ids: tuple[int, ...] = wait_for(ready, "rollout engines to start")[0]
         self.learner_summary: str = wait_for([self._learners.actors[0].summary.remote()], "the learner")[0]
@@ -88,18 +95,17 @@ class Workers:
         """Sample `num_traces` responses for every query, or one greedy answer each, in the order of the queries."""
         return self.start_generating(queries, step=step, greedy=greedy).result()
 
-    def start_generating(self, queries: Sequence[Query], *, step: int, greedy: bool = False) -> "PendingRollouts":
+    def start_generating(self, queries: Sequence[Query], *, step: int, greedy: bool = False) -> Work:
         """The same without waiting. Engines take calls one after the other, a sync behind it included.
 
-        Queries go to workers statically, in contiguous shares; seeds are a hash of (seed, step, query).
+        Queries go to the engines statically, in contiguous shares; seeds are a hash of (seed, step, query).
         """
-        requests = [self._request(query, step=step, greedy=greedy) for query in queries]
-        shares = _split(list(zip(queries, requests, strict=True)), len(self._rollouts.actors))
-        pending = []
-        for actor, share in zip(self._rollouts.actors, shares, strict=True):
-            self._send_images(actor, [query for query, _ in share])
-            pending.append(actor.generate.remote([request for _, request in share]))
-        return PendingRollouts(pending)
+
+        def call(actor: Any, share: Sequence[Query]) -> Any:
+            requests = [self._request(query, step=step, greedy=greedy) for query in share]
+            return actor.generate.remote(requests, self._new_images(actor, share))
+
+        return self._engines.submit(queries, call)
 
     def score(
         self, queries: Sequence[Query], groups: Sequence[RolloutGroup], *, built_in_only: bool = False
@@ -157,20 +163,37 @@ class Workers:
     def sync_weights(self, version: int) -> WeightReceipt:
         """Bring the learner's weights into every engine; they go into Ray's object store once. A frozen vision tower is
         sent the first time only."""
-        dtype, again = self._config.rollout.dtype, self._hold_frozen
-        gathered = [actor.gather_weights.remote(dtype, leave_frozen=again) for actor in self._learners.actors]
-        pending = [
-            actor.update_weights.remote(gathered[0], version, keep_rest=again) for actor in self._rollouts.actors
-        ]
-        receipts: list[WeightReceipt] = wait_for(pending + gathered[1:], "engines to load weights")
-        self._hold_frozen = True
-        return receipts[0]
+        part = TRAINED if self._sent and self._sent[1] != _EXPORTED else ALL
+        return self._send_weights(self._gather(part), part, version)
 
     def load_weights(self, policy: Path, *, version: int) -> None:
         """Bring the weights of an exported policy into every engine, in place of the learner's."""
-        self._hold_frozen = False
         buckets = self._learners.actors[0].read_exported.remote(policy.absolute(), self._config.rollout.dtype)
-        wait_for([actor.update_weights.remote(buckets, version) for actor in self._rollouts.actors], "weights to load")
+        self._send_weights(buckets, _EXPORTED, version)
+
+    def _gather(self, part: str) -> Any:
+        """Reference to the buckets of a part of the learner's weights."""
+        dtype = self._config.rollout.dtype
+        gathered = [actor.gather_weights.remote(dtype, part=part) for actor in self._learners.actors]
+        wait_for(gathered, "the learner's weights")
+        return gathered[0]
+
+    def _send_weights(self, buckets: Any, part: str, version: int) -> WeightReceipt:
+        self._sent, self._weight_version = (buckets, part), version
+        receipts: list[WeightReceipt] = self._engines.broadcast(
+            lambda actor: actor.update_weights.remote(buckets, version, keep_rest=part == TRAINED),
+            f"loading weight version {version}",
+        )
+        if len({receipt.digest for receipt in receipts}) > 1:
+            raise RuntimeError(f"the engines hold different weights after loading version {version}")
+        return receipts[0]
+
+    def _bring_weights(self, actor: Any) -> None:
+        """Let an engine that has started late, from the base, hold what the others do."""
+        if self._sent is not None:
+            buckets, part = self._sent
+            rest = self._gather(FROZEN) if part == TRAINED else []
+            wait_for([actor.update_weights.remote(buckets, self._weight_version, rest=rest)], "weights to load")
 
     def save(self, folder: Path) -> None:
         """Write the learner's state, every rank its part, into a folder that all nodes see."""
@@ -242,19 +265,24 @@ class Workers:
             image_keys=query.document.image_keys,
             num_traces=1 if greedy else self._config.num_traces,
             seed=stable_hash("rollout", self._config.seed, step, query.id),
+            weight_version=self._weight_version,
             greedy=greedy,
         )
 
     def _send_images(self, actor: Any, queries: Sequence[Query]) -> None:
-        """Send what the actor has not got: a document's images travel to an actor once."""
+        """Send what the actor has not got."""
+        if images := self._new_images(actor, queries):
+            wait_for([actor.add_images.remote(images)], "images to arrive")
+
+    def _new_images(self, actor: Any, queries: Sequence[Query]) -> dict[str, bytes]:
+        """The queries' images that the actor has not got: a document's images travel to an actor once."""
         known = self._known_images.setdefault(actor, set())
         images: dict[str, bytes] = {}
         for query in queries:
             if not known.issuperset(query.document.image_keys):
                 images |= self._data.images(query.document)
-        if images:
-            wait_for([actor.add_images.remote(images)], "images to arrive")
-            known.update(images)
+        known.update(images)
+        return images
 
     def _check_all_prompts(self) -> None:
         """Refuse a document whose prompt would not fit before anything is sampled: prompts are never truncated."""
@@ -279,17 +307,6 @@ class Workers:
                 f"rollout.max_response_tokens leave: {', '.join(too_long[:5])}. Raise max_model_len, or lower "
                 "max_pixels in the policy's preprocessor configuration (or ocr.max_tokens, with ocr.mode on)"
             )
-
-
-class PendingRollouts:
-    """A batch that the engines are sampling, each its share."""
-
-    def __init__(self, references: Sequence[Any]) -> None:
-        self._references = references
-
-    def result(self) -> list[RolloutGroup]:
-        """Wait for the batch; the groups come in the order of the queries."""
-        return list(chain.from_iterable(wait_for(self._references, "rollouts")))
 
 
 def _read_text(config: Config, data: RunData, tokenizer: Any, status: Callable[[str], None]) -> OcrPrompts:
@@ -335,10 +352,3 @@ def learner_environment(config: LearnerConfig, *, on_gpu: bool) -> dict[str, str
     if not on_gpu:
         variables |= {"MALLOC_MMAP_THRESHOLD_": _KEEP_BYTES, "MALLOC_TRIM_THRESHOLD_": _KEEP_BYTES}
     return variables
-
-
-def _split(items: Sequence[T], num_parts: int) -> list[list[T]]:
-    """Contiguous parts whose sizes differ by at most one."""
-    size, longer = divmod(len(items), num_parts)
-    bounds = [index * size + min(index, longer) for index in range(num_parts + 1)]
-    return [list(items[start:end]) for start, end in pairwise(bounds)]

@@ -23,6 +23,7 @@ class GenerationRequest:
     image_keys: tuple[str, ...]  # sha256 of the encoded images, whose bytes travel once (see RolloutWorker.add_images)
     num_traces: int
     seed: int  # 63-bit; trace i samples from its own stream
+    weight_version: int  # of the policy that is asked; a worker that holds another refuses
     greedy: bool = False  # then num_traces is 1 and the seed is not used
 
 

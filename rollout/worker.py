@@ -77,23 +77,33 @@ class RolloutWorker:
             decode_image(key, data)
             self._images[key] = data
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[RolloutGroup]:
-        """Sample all requests as one batch; the groups come in the order of the requests.
+    def generate(
+        self, requests: Sequence[GenerationRequest], images: Mapping[str, bytes] | None = None
+    ) -> list[RolloutGroup]:
+        """Sample all requests as one batch; the groups come in the order of the requests. `images` are added first.
 
         Raises ValueError, before anything is sampled, for an unknown image and for a prompt that does not leave room
-        for `max_response_tokens`: prompts are never truncated.
+        for `max_response_tokens`: prompts are never truncated. Raises RuntimeError for a request of other weights than
+        those that are loaded.
         """
+        self.add_images(images or {})
         if self._broken_update is not None:
             raise RuntimeError(f"loading weight version {self._broken_update} failed half-way; restart this worker")
+        for request in requests:
+            if request.weight_version != self._weight_version:
+                raise RuntimeError(
+                    f"query {request.query_id} is for weight version {request.weight_version}, this worker holds "
+                    f"{self._weight_version}"
+                )
         if not requests:
             return []
-        images = {key: self._decoded(key, request) for request in requests for key in request.image_keys}
+        decoded = {key: self._decoded(key, request) for request in requests for key in request.image_keys}
         for request in requests:
-            self._check_prompt(request, images)
+            self._check_prompt(request, decoded)
         prompts = [
             {
                 "prompt": request.prompt,
-                "multi_modal_data": {"image": [images[key] for key in request.image_keys]},
+                "multi_modal_data": {"image": [decoded[key] for key in request.image_keys]},
                 "multi_modal_uuids": {"image": list(request.image_keys)},
             }
             if request.image_keys
@@ -104,16 +114,24 @@ class RolloutWorker:
         outputs = self._llm.generate(prompts, [self._sampling(request) for request in requests], use_tqdm=False)
         return [self._group(request, output) for request, output in zip(requests, outputs, strict=True)]
 
-    def update_weights(self, buckets: Sequence[np.ndarray], version: int, *, keep_rest: bool = False) -> WeightReceipt:
+    def update_weights(
+        self,
+        buckets: Sequence[np.ndarray],
+        version: int,
+        *,
+        rest: Sequence[np.ndarray] = (),
+        keep_rest: bool = False,
+    ) -> WeightReceipt:
         """Replace all weights by those in the buckets (safetensors files, Hugging Face names) and reset the caches.
 
-        With `keep_rest`, a part of the model of which nothing comes (a frozen vision tower) keeps what it was sent
-        before. Names and digests are checked before the engine is touched: on a ValueError it still works with its old
-        weights.
+        A frozen vision tower may come apart from the others, in `rest`. With `keep_rest`, a part of the model of which
+        nothing comes keeps what it was sent before. Names and digests are checked before the engine is touched: on a
+        ValueError it still works with its old weights.
         """
         from rollout.weights import digest_of, read_bucket, sent_digests
 
         started = time.monotonic()
+        buckets = [*buckets, *rest]
         if self._llm.llm_engine.has_unfinished_requests():
             raise RuntimeError(f"weight version {version} arrived while requests are in flight; update between batches")
         tensors = [tensor for bucket in buckets for tensor in read_bucket(bucket)]

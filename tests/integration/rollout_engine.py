@@ -7,6 +7,7 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
@@ -71,7 +72,11 @@ def _serve(pipe: Any, config: RolloutConfig, model: str) -> None:
         except EOFError:
             os._exit(0)
         try:
-            if name == "generate_while_updating":
+            if name == "generate":
+                answer = worker.generate([replace(it, weight_version=worker.weight_version) for it in args[0]])
+            elif name == "generate_as_asked":
+                answer = worker.generate(*args)
+            elif name == "generate_while_updating":
                 answer = _generate_while_updating(worker, *args)
             elif name in commands:
                 answer = commands[name](*args)
@@ -184,6 +189,7 @@ def make_requests(processor: Any, keys: Iterable[str], *, num_traces: int, greed
                 image_keys=(key,),
                 num_traces=1 if greedy else num_traces,
                 seed=2**62 + 1_000_003 * index,
+                weight_version=0,
                 greedy=greedy,
             )
         )

@@ -60,6 +60,7 @@ def requests_of(config: Config, processor: Any) -> tuple[list[GenerationRequest]
                 image_keys=query.document.image_keys,
                 num_traces=1,
                 seed=0,
+                weight_version=0,
                 greedy=True,
             )
         )

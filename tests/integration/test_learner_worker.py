@@ -279,8 +279,9 @@ def test_weights_out_equal_the_export_and_frozen_vision_stays(
         reloaded.save_pretrained(saved)
         assert saved_weights(saved).keys() == sent.keys()
 
-    trained = [name for bucket in worker.gather_weights(leave_frozen=True) for name in weights_of([bucket])]
+    trained, frozen = (list(weights_of(worker.gather_weights(part=part))) for part in ("trained", "frozen"))
     assert sorted(trained) == sorted(name for name in sent if "visual" not in name)
+    assert sorted(frozen) == sorted(name for name in sent if "visual" in name)
     after, before = weights_of(worker.gather_weights()), saved_weights(NANO)
     vision = [name for name in before if "visual" in name]
     assert vision and all(np.array_equal(after[name], before[name]) for name in vision)

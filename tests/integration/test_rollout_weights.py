@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_rollouts_carry_the_version_that_sampled_them(gate: Gate) -> None:
     assert gate.engine.weight_version() == 41
     groups = gate.engine.generate(gate.requests[:2])
     assert {rollout.weight_version for group in groups for rollout in group.rollouts} == {41}
+
+
+def test_a_request_for_other_weights_is_refused(gate: Gate) -> None:
+    gate.engine.update_weights(make_buckets(gate.second), 7)
+    request = gate.requests[0]
+    assert len(gate.engine.generate_as_asked([replace(request, weight_version=7)])) == 1
+    for version in (6, 8):
+        with pytest.raises(RuntimeError, match=f"is for weight version {version}, this worker holds 7"):
+            gate.engine.generate_as_asked([replace(request, weight_version=version)])
 
 
 @pytest.mark.parametrize(

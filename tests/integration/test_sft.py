@@ -140,6 +140,7 @@ def request_with_two_images(processor: Any, keys: list[str]) -> GenerationReques
         image_keys=tuple(keys),
         num_traces=1,
         seed=1,
+        weight_version=0,
         greedy=True,
     )
 
