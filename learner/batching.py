@@ -34,6 +34,7 @@ def make_update_batches(
     temperature: float,
     max_response_tokens: int,
     banned_token_ids: Sequence[int] = (),
+    max_logprob_difference: float = 0.0,
     seed: int = 0,
 ) -> list[UpdateBatch]:
     """One UpdateBatch per rank from the groups of one training step.
@@ -67,6 +68,7 @@ def make_update_batches(
             learning_rate=learning_rate,
             temperature=temperature,
             banned_token_ids=tuple(sorted(banned_token_ids)),
+            max_logprob_difference=max_logprob_difference,
         )
         for rank in range(config.num_ranks)
     ]

@@ -15,15 +15,29 @@ class DamagedCheckpointError(CheckpointError):
         return f"checkpoint {self.args[0]} is damaged: {self.args[1]}"
 
 
-class NonFiniteError(FloatingPointError):
-    """A loss or gradient that is not finite; `queries` are those whose responses were being learned from."""
+class SuspectError(FloatingPointError):
+    """Numbers of an update that must not be trained on; `queries` are those whose responses were being learned from."""
+
+    remedy = ""
 
     def __init__(self, what: str, queries: tuple[str, ...]) -> None:
         super().__init__(what, queries)
         self.queries = queries
 
     def __str__(self) -> str:
-        return (
-            f"{self.args[0]}: queries {', '.join(self.queries)}; look at their documents and rewards, lower "
-            "learner.learning_rate, or go on from the last checkpoint"
-        )
+        return f"{self.args[0]}: queries {', '.join(self.queries)}; {self.remedy}"
+
+
+class NonFiniteError(SuspectError):
+    """A loss or gradient that is not finite."""
+
+    remedy = "look at their documents and rewards, lower learner.learning_rate, or go on from the last checkpoint"
+
+
+class ParityError(SuspectError):
+    """Sampler and learner give tokens of the same response too different logprobs."""
+
+    remedy = (
+        "engine and learner do not compute the same policy: compare their dtypes, image processing and weights; where "
+        "the difference is rounding, raise rails.max_logprob_difference"
+    )

@@ -46,6 +46,7 @@ class UpdateBatch:
     learning_rate: float
     temperature: float
     banned_token_ids: tuple[int, ...]  # never sampled, so masked out of the learner's logits too
+    max_logprob_difference: float = 0.0  # between sampler and learner before the update; 0: any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from learner.batching import plan_micro_batches
 from learner.config import LearnerConfig
-from learner.errors import NonFiniteError
+from learner.errors import NonFiniteError, ParityError, SuspectError
 from learner.loss import LossSums, LossTokens, kl_estimate, policy_loss, token_weights
 from learner.loss_config import Loss
 from learner.packing import PackedRows
@@ -48,7 +48,8 @@ class Updater:
     def update(self, batch: UpdateBatch) -> tuple[UpdateStats, UpdateCost]:
         """One optimizer step per minibatch.
 
-        Raises NonFiniteError, on every rank and naming the queries, when a loss or gradient is not finite.
+        Raises, on every rank and naming the queries, NonFiniteError when a loss or gradient is not finite, ParityError
+        when a sampler's logprob is farther from the learner's than the batch allows.
         """
         self._watch.start()
         sums = _Sums(self._device)
@@ -56,10 +57,14 @@ class Updater:
         gradient_norms = []
         for index, groups in enumerate(batch.minibatches):
             suspects: set[str] = set()
+            strangers: set[str] = set()
             for number, micro_batch in enumerate(self._plan(batch, index)):
                 old = old_logprobs[index][number] if old_logprobs else None
-                suspects |= self._accumulate(micro_batch, batch, index, old, sums)
-            self._raise_together(suspects, f"the loss of minibatch {index} is not finite")
+                suspects |= self._accumulate(micro_batch, batch, index, old, sums, strangers)
+            self._raise_together(suspects, NonFiniteError, f"the loss of minibatch {index} is not finite")
+            if batch.max_logprob_difference:
+                what = f"logprobs of sampler and learner differ by more than {batch.max_logprob_difference:g}"
+                self._raise_together(strangers, ParityError, what)
             gradient_norms.append(self._step(batch.learning_rate, index, groups))
         stats = sums.stats(gradient_norms, with_reference=self._reference_in_loss)
         return stats, self._watch.cost()
@@ -80,7 +85,7 @@ class Updater:
                 for (query, trace), value in zip(rows.traces, sums.tolist(), strict=True):
                     found.append(ResponseKl(query_id=query, trace=trace, kl=value))
         suspects = {entry.query_id for entry in found if not math.isfinite(entry.kl)}
-        self._raise_together(suspects, "the KL to the reference is not finite")
+        self._raise_together(suspects, NonFiniteError, "the KL to the reference is not finite")
         return found
 
     def _plan(self, batch: UpdateBatch, index: int) -> list[list[TrainingGroup]]:
@@ -120,9 +125,16 @@ class Updater:
         return logprobs
 
     def _accumulate(
-        self, micro_batch: list[TrainingGroup], batch: UpdateBatch, index: int, old: Tensor | None, sums: "_Sums"
+        self,
+        micro_batch: list[TrainingGroup],
+        batch: UpdateBatch,
+        index: int,
+        old: Tensor | None,
+        sums: "_Sums",
+        strangers: set[str],
     ) -> set[str]:
-        """Forward and backward of one micro-batch; the queries whose loss is not finite."""
+        """Forward and backward of one micro-batch; the queries whose loss is not finite. Queries that the sampler saw
+        otherwise are added to the strangers, before any update."""
         with self._watch("pack"):
             rows = self._pack(micro_batch)
         reference = None
@@ -136,10 +148,12 @@ class Updater:
         with self._watch("backward"):
             # DeepSpeed averages gradients over ranks; the loss's denominators are global numbers already.
             self._engine.backward(loss.loss * self._world_size, scale_wrt_gas=False)
+        if index == 0 and batch.max_logprob_difference:
+            difference = (tokens.logprobs.detach() - tokens.sampler_logprobs).abs()
+            strangers |= _queries_of(rows, difference > batch.max_logprob_difference)
         if sums.add(loss, tokens, index):
             return set()
-        bad_rows = set((rows.predicting[~loss.of_tokens.isfinite()] // rows.input_ids.shape[1]).tolist())
-        return {rows.query_ids[row] for row in bad_rows} or set(rows.query_ids)
+        return _queries_of(rows, ~loss.of_tokens.isfinite()) or set(rows.query_ids)
 
     def _loss_tokens(
         self,
@@ -182,10 +196,10 @@ class Updater:
             norm = float(self._engine.get_global_grad_norm())
         if not self._engine.was_step_applied() or not np.isfinite(norm):
             queries = {group.query_id for group in groups}
-            self._raise_together(queries, f"the gradient of minibatch {index} is not finite")
+            self._raise_together(queries, NonFiniteError, f"the gradient of minibatch {index} is not finite")
         return norm
 
-    def _raise_together(self, queries: set[str], what: str) -> None:
+    def _raise_together(self, queries: set[str], error: type[SuspectError], what: str) -> None:
         """Raise on every rank when any rank has suspects, so that none waits for a rank that is gone."""
         any_suspects = torch.tensor(len(queries), device=self._device)
         torch.distributed.all_reduce(any_suspects)
@@ -193,7 +207,12 @@ class Updater:
             return
         of_ranks: list[Any] = [None] * self._world_size
         torch.distributed.all_gather_object(of_ranks, sorted(queries))
-        raise NonFiniteError(what, tuple(sorted({query for of_rank in of_ranks for query in of_rank})))
+        raise error(what, tuple(sorted({query for of_rank in of_ranks for query in of_rank})))
+
+
+def _queries_of(rows: PackedRows, tokens: Tensor) -> set[str]:
+    """The queries of those response tokens [N], a mask."""
+    return {rows.query_ids[row] for row in (rows.predicting[tokens] // rows.input_ids.shape[1]).unique().tolist()}
 
 
 class _Sums:

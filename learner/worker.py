@@ -96,7 +96,8 @@ class LearnerWorker:
     def update(self, batch: UpdateBatch) -> tuple[UpdateStats, UpdateCost]:
         """One optimizer step per minibatch. Collective.
 
-        Raises NonFiniteError, on every rank and naming the queries, when a loss or gradient is not finite.
+        Raises, on every rank and naming the queries, NonFiniteError when a loss or gradient is not finite, ParityError
+        when sampler and learner differ by more than the batch allows.
         """
         with self._features_of(batch):
             return self._updater.update(batch)

@@ -11,6 +11,7 @@ from learner.errors import CheckpointError
 from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.interrupts import StoppedBySignal
 from medvie_rl.sft_command import add_sft
 from medvie_rl.train_command import add_train
 
@@ -27,7 +28,7 @@ _EPILOG = """examples:
   medvie score --pred predictions.jsonl --truth annotations.jsonl --schema conf/schemas
 
 exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or data, 3 done but some files or lines were
-rejected, 130 interrupted
+rejected, 130 interrupted (training ends its step and writes a checkpoint first), 143 the same by SIGTERM
 """
 
 
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except StoppedBySignal as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.number
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -4,19 +4,19 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from learner.errors import NonFiniteError
+from learner.errors import SuspectError
 from medvie_rl.batch import ScoredGroup, rollout_records
 from medvie_rl.files import write_atomically
 from medvie_rl.run import Run
 
 
 @contextmanager
-def dumped_if_not_finite(run: Run, step: int, groups: Sequence[ScoredGroup]) -> Iterator[None]:
-    """When the update inside raises NonFiniteError: write the suspects' prompts, responses, logprobs and rewards into
+def dumped_if_suspect(run: Run, step: int, groups: Sequence[ScoredGroup]) -> Iterator[None]:
+    """When the update inside raises SuspectError: write the suspects' prompts, responses, logprobs and rewards into
     the run directory, and raise FloatingPointError naming their documents and the file."""
     try:
         yield
-    except NonFiniteError as error:
+    except SuspectError as error:
         suspects = [group for group in groups if group.query.id in error.queries]
         traces = [(group, rollout) for group in suspects for rollout in group.group.rollouts]
         lines = [

@@ -13,6 +13,9 @@ class RailsConfig:
 
     window: int = 10  # steps over which gradient norms and rewards are compared
     gradient_spike: float = 5.0  # a norm above this many times the window's median is counted
+    max_logprob_difference: float = (
+        0.0  # of sampler and learner, on any token of an on-policy step: more fails; 0 = any
+    )
     stop_reward_share: float = 0.0  # stop when the window's mean reward falls below this share of its best; 0 = never
     stop_reference_kl: float = 0.0  # stop when the KL to the reference exceeds this; 0 = never
     stop_sampler_kl: float = 0.0  # stop when the KL between sampler and learner exceeds this; 0 = never
@@ -24,7 +27,7 @@ class RailsConfig:
             raise ValueError(f"rails.gradient_spike: expected a factor above 1, got {self.gradient_spike}")
         if not 0 <= self.stop_reward_share < 1:
             raise ValueError(f"rails.stop_reward_share: expected 0 (never) or below 1, got {self.stop_reward_share}")
-        for name in ("stop_reference_kl", "stop_sampler_kl"):
+        for name in ("max_logprob_difference", "stop_reference_kl", "stop_sampler_kl"):
             if getattr(self, name) < 0:
                 raise ValueError(f"rails.{name}: expected 0 (never) or more, got {getattr(self, name)}")
 

@@ -26,8 +26,9 @@ from medvie_rl.data.load import RunData, load_run_data
 from medvie_rl.data.queries import Query, QueryStream, evaluation_queries
 from medvie_rl.display import Display
 from medvie_rl.evaluate import Evaluation, evaluate
-from medvie_rl.failures import dumped_if_not_finite
+from medvie_rl.failures import dumped_if_suspect
 from medvie_rl.fingerprint import fingerprint
+from medvie_rl.interrupts import StoppedBySignal, stopping_between_steps
 from medvie_rl.pipeline import Pipeline
 from medvie_rl.rails import Rails
 from medvie_rl.restore import evaluate_once, restore
@@ -46,8 +47,8 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
     """Train a policy in a new run directory (`folder`, if named), or go on with the run in the folder `resume`, of
     which only the layout may have changed; returns the run's folder.
 
-    Raises ConfigError for bad settings or documents before anything starts, and FloatingPointError, with the documents
-    named, if a loss is not finite.
+    Raises ConfigError for bad settings or documents before anything starts, FloatingPointError, with the documents
+    named, if a loss is not finite, and StoppedBySignal after the step and checkpoint at whose time a signal came.
     """
     data = load_run_data(config)
     inputs = fingerprint(config, data)
@@ -76,17 +77,20 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
         _log_and_save(run, state, workers, _validate(run, state, workers, validation), display, dict)
 
     rails = Rails(config.rails, run.metrics())
-    for step in range(state.step, config.num_steps):
-        if state.stopped:
-            break
-        started = time.monotonic()
-        metrics = take_step(step, state)
-        metrics |= rails.observe(metrics)
-        state.step, state.stopped = step + 1, rails.reason_to_stop(metrics)
-        if _is_due(state, config.evaluation.every, config):
-            metrics |= _validate(run, state, workers, validation)
-        state.seconds += time.monotonic() - started
-        _log_and_save(run, state, workers, metrics, display, in_flight)
+    with stopping_between_steps(display.notice) as signals:
+        for step in range(state.step, config.num_steps):
+            if state.stopped:
+                break
+            started = time.monotonic()
+            metrics = take_step(step, state)
+            metrics |= rails.observe(metrics)
+            state.step, state.stopped = step + 1, rails.reason_to_stop(metrics)
+            if _is_due(state, config.evaluation.every, config):
+                metrics |= _validate(run, state, workers, validation)
+            state.seconds += time.monotonic() - started
+            _log_and_save(run, state, workers, metrics, display, in_flight, at_once=bool(signals.number))
+            if signals.number:
+                raise StoppedBySignal(signals.number, f"go on with --resume {run.folder}")
     if state.stopped:
         display.notice(f"stopped after step {state.step}: {state.stopped}")
 
@@ -117,18 +121,18 @@ def _step(step: int, state: RunState, *, run: Run, workers: Workers, pipeline: P
         scores = workers.score(asked, rollouts)
     groups = [ScoredGroup(query=q, group=g, scores=s) for q, g, s in zip(asked, rollouts, scores, strict=True)]
     run.record_rollouts(step + 1, rollout_records(step + 1, groups))  # before anything is dropped
-    metrics = step_metrics(groups, weight_version=state.weight_version)
+    metrics = step_metrics(groups, weight_version=state.weight_version) | workers.health_metrics()
 
     penalties = None
     if config.loss.needs_reference and config.loss.kl_in == "reward":
-        with watch("reference"), dumped_if_not_finite(run, step + 1, groups):
+        with watch("reference"), dumped_if_suspect(run, step + 1, groups):
             kl = workers.reference_kl(asked, sampled_groups(groups))
         metrics["loss/reference_kl"] = fsum(kl.values()) / metrics["rollout/tokens_total"]
         penalties = {response: config.loss.kl_coefficient * value for response, value in kl.items()}
     batch = make_training_groups(groups, config.loss, penalties)
     learning_rate = learning_rate_at(config.learner, step, config.num_steps)
     if batch:  # else every group's rewards were equal (counted above): nothing to learn from this step
-        with watch("update"), dumped_if_not_finite(run, step + 1, groups):
+        with watch("update"), dumped_if_suspect(run, step + 1, groups):
             stats, cost = workers.update(asked, batch, learning_rate=learning_rate, step=step)
         with watch("sync"):
             state.weight_version += 1
@@ -159,13 +163,15 @@ def _log_and_save(
     metrics: Mapping[str, float],
     display: Display,
     in_flight: Callable[[], InFlight],
+    *,
+    at_once: bool = False,
 ) -> None:
     """Log the step; save a checkpoint when due or when the policy is the best so far, which is then exported, too."""
     config = run.config
     run.log(state.step, metrics)
     display.step(state.step, metrics)
     is_best = state.best_step == state.step
-    if is_best or _is_due(state, config.checkpoint.every, config):
+    if is_best or at_once or _is_due(state, config.checkpoint.every, config):
         run.save(state, workers.save, in_flight())
     if is_best:
         run.replace_best(workers.export, step=state.step)

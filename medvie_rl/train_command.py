@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.interrupts import interrupt_at_sigterm
 
 
 def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,6 +60,7 @@ def start(
         print(describe_plan(config))
         return 0
     set_environment(allow_downloads=config.allow_downloads)
+    interrupt_at_sigterm()
     from medvie_rl.train import train
 
     train(config, resume=found, folder=None if found else folder)

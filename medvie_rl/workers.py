@@ -121,6 +121,13 @@ class Workers:
         scores = iter(wait_for([pending], "rewards")[0])
         return [tuple(next(scores) for _ in group.rollouts) for group in groups]
 
+    def health_metrics(self) -> dict[str, float]:
+        """How many rollout workers live, and how many were lost since the run was started."""
+        return {
+            "rollout/live_workers": float(self._engines.num_live),
+            "rollout/lost_workers": float(self._engines.num_lost),
+        }
+
     # --- learn -------------------------------------------------------------------------------------------------------
 
     def update(
@@ -157,6 +164,7 @@ class Workers:
             temperature=self._config.rollout.temperature if sampled else 1.0,
             max_response_tokens=self._config.rollout.max_response_tokens,
             banned_token_ids=self.banned_token_ids if sampled else (),
+            max_logprob_difference=0.0 if self._config.pipeline_depth else self._config.rails.max_logprob_difference,
             seed=seed,
         )
 

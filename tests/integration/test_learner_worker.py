@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from learner.errors import NonFiniteError
+from learner.errors import NonFiniteError, ParityError
 from learner.loss_config import LossConfig
 from learner.types import TrainingGroup, UpdateBatch, UpdateStats
 from learner.weights import tensor_digest
@@ -205,6 +205,18 @@ def broken(groups: list[TrainingGroup]) -> list[TrainingGroup]:
     """query1 has an advantage that is not finite."""
     response = replace(groups[1].responses[0], advantage=math.inf)
     return [groups[0], replace(groups[1], responses=(response, *groups[1].responses[1:])), groups[2]]
+
+
+def test_a_sampler_of_another_policy_is_named(groups: list[TrainingGroup]) -> None:
+    worker = make_worker()
+    (batch,) = batches_of(groups, worker.config)
+    difference = worker.update(batch)[0].sampler_logprob_difference_max
+    worker = make_worker()
+    assert worker.update(replace(batch, max_logprob_difference=1.01 * difference))
+    worker = make_worker()
+    with pytest.raises(ParityError, match=r"differ by more than .*: queries query\d; engine and learner"):
+        worker.update(replace(batch, max_logprob_difference=0.99 * difference))
+    assert relative_error_to_base(worker) == 0  # nothing was learned from it
 
 
 def test_non_finite_loss_names_the_query(groups: list[TrainingGroup]) -> None:

@@ -10,7 +10,7 @@ from medvie_rl.batch import ScoredGroup
 from medvie_rl.config import load_config
 from medvie_rl.data.document import Document
 from medvie_rl.data.queries import Query
-from medvie_rl.failures import dumped_if_not_finite
+from medvie_rl.failures import dumped_if_suspect
 from medvie_rl.run import Run
 from rewards.reward import RewardConfig, score_response
 from rewards.schema import FieldSpec, Schema
@@ -52,7 +52,7 @@ def test_the_suspects_responses_are_written_and_named(run: Run) -> None:
     groups = [scored("q0", "doc-a"), scored("q1", "doc-c"), scored("q2", "doc-b"), scored("q3", "doc-c")]
     error = NonFiniteError("the loss of minibatch 0 is not finite", ("q1", "q2", "q3"))
     path = run.folder / "failures" / "step-000007.jsonl"
-    with pytest.raises(FloatingPointError) as raised, dumped_if_not_finite(run, 7, groups):
+    with pytest.raises(FloatingPointError) as raised, dumped_if_suspect(run, 7, groups):
         raise error
     assert raised.value.__cause__ is error
     message = str(raised.value)
@@ -68,8 +68,8 @@ def test_the_suspects_responses_are_written_and_named(run: Run) -> None:
 
 
 def test_an_update_that_works_and_any_other_error_leave_nothing(run: Run) -> None:
-    with dumped_if_not_finite(run, 1, [scored("q0", "doc-a")]):
+    with dumped_if_suspect(run, 1, [scored("q0", "doc-a")]):
         pass
-    with pytest.raises(FloatingPointError, match="elsewhere"), dumped_if_not_finite(run, 1, [scored("q0", "doc-a")]):
+    with pytest.raises(FloatingPointError, match="elsewhere"), dumped_if_suspect(run, 1, [scored("q0", "doc-a")]):
         raise FloatingPointError("elsewhere")
     assert not (run.folder / "failures").exists()
