@@ -37,6 +37,8 @@ class RunState:
 
     step: int = 0
     weight_version: int = 0
+    next_query: int = 0  # of the stream of training queries: batches in flight have theirs already
+    informative_share: float = 1.0  # of the groups sampled lately, see dynamic_sampling
     best_step: int = -1
     best_value: float = -1.0  # of checkpoint.best_metric
     seconds: float = 0.0  # of training so far, over all resumes

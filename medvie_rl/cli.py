@@ -28,7 +28,7 @@ _EPILOG = """examples:
   medvie score --pred predictions.jsonl --truth annotations.jsonl --schema conf/schemas
 
 exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or data, 3 done but some files or lines were
-rejected, 130 interrupted (training ends its step and writes a checkpoint first), 143 the same by SIGTERM
+rejected, 130 interrupted, 143 terminated (training first ends its step and writes a checkpoint)
 """
 
 

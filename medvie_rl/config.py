@@ -19,6 +19,7 @@ from learner.config import LearnerConfig
 from learner.loss_config import Loss, LossConfig
 from medvie_rl.data.ocr_prompt import OcrConfig
 from medvie_rl.data.queries import QueryConfig
+from medvie_rl.dynamic_sampling_config import DynamicSamplingConfig
 from medvie_rl.errors import ConfigError
 from medvie_rl.rails import RailsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
@@ -110,6 +111,7 @@ class Config:
     pipeline_depth: int = (
         0  # batches sampled ahead of the learner; 0 = on-policy, 1 overlaps both, more only adds staleness
     )
+    dynamic_sampling: DynamicSamplingConfig = field(default_factory=DynamicSamplingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
     ocr: OcrConfig = field(default_factory=OcrConfig)

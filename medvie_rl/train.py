@@ -14,7 +14,6 @@ from pathlib import Path
 
 from learner.config import learning_rate_at
 from medvie_rl.batch import (
-    ScoredGroup,
     make_training_groups,
     rollout_records,
     sampled_groups,
@@ -25,6 +24,7 @@ from medvie_rl.config import Config
 from medvie_rl.data.load import RunData, load_run_data
 from medvie_rl.data.queries import Query, QueryStream, evaluation_queries
 from medvie_rl.display import Display
+from medvie_rl.dynamic_sampling import dynamic_metrics, informative_groups, sample_groups
 from medvie_rl.evaluate import Evaluation, evaluate
 from medvie_rl.failures import dumped_if_suspect
 from medvie_rl.fingerprint import fingerprint
@@ -70,7 +70,7 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
     run.start_logging(state)
     validation = evaluation_queries(data.validation, data.schemas, reasoning=config.evaluation.reasoning)
     test = evaluation_queries(data.test, data.schemas, reasoning=config.evaluation.reasoning)
-    take_step, in_flight = _method(run, data, workers, ahead, display.notice)
+    take_step, in_flight = _method(run, state, data, workers, ahead, display.notice)
     before = evaluate_once(run, state, workers, "before", test, display.status)
     if state.best_step < 0:
         display.status(f"scoring the base on {len(validation)} validation documents")
@@ -100,7 +100,7 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
 
 
 def _method(
-    run: Run, data: RunData, workers: Workers, ahead: InFlight, notice: Callable[[str], None]
+    run: Run, state: RunState, data: RunData, workers: Workers, ahead: InFlight, notice: Callable[[str], None]
 ) -> tuple[Callable[[int, RunState], dict[str, float]], Callable[[], InFlight]]:
     """How a step is taken, and what is in flight after it: by reinforcement learning or on demonstrations."""
     config = run.config
@@ -108,26 +108,27 @@ def _method(
         demonstrations = Demonstrations(config, data, workers, notice)
         return partial(sft_step, run=run, workers=workers, demonstrations=demonstrations), dict
     queries = QueryStream(data.train, data.schemas, config.queries, seed=config.seed)
-    pipeline = Pipeline(workers, queries, config, ahead)
+    pipeline = Pipeline(workers, queries, config, state, ahead)
     return partial(_step, run=run, workers=workers, pipeline=pipeline), pipeline.in_flight
 
 
 def _step(step: int, state: RunState, *, run: Run, workers: Workers, pipeline: Pipeline) -> dict[str, float]:
     """One turn of the loop; returns its metrics."""
     config, watch = run.config, Stopwatch()
-    with watch("generate"):
-        asked, rollouts = pipeline.take(step)
-    with watch("score"):
-        scores = workers.score(asked, rollouts)
-    groups = [ScoredGroup(query=q, group=g, scores=s) for q, g, s in zip(asked, rollouts, scores, strict=True)]
+    groups = sample_groups(step, state, pipeline, workers, config, watch)
     run.record_rollouts(step + 1, rollout_records(step + 1, groups))  # before anything is dropped
     metrics = step_metrics(groups, weight_version=state.weight_version) | workers.health_metrics()
+    if config.dynamic_sampling.max_rounds:
+        metrics |= dynamic_metrics(groups, config.queries_per_step)
+        groups = informative_groups(groups)[: config.queries_per_step]
+    asked = [group.query for group in groups]
 
     penalties = None
-    if config.loss.needs_reference and config.loss.kl_in == "reward":
+    if groups and config.loss.needs_reference and config.loss.kl_in == "reward":
         with watch("reference"), dumped_if_suspect(run, step + 1, groups):
             kl = workers.reference_kl(asked, sampled_groups(groups))
-        metrics["loss/reference_kl"] = fsum(kl.values()) / metrics["rollout/tokens_total"]
+        num_tokens = sum(len(rollout.token_ids) for group in groups for rollout in group.group.rollouts)
+        metrics["loss/reference_kl"] = fsum(kl.values()) / num_tokens
         penalties = {response: config.loss.kl_coefficient * value for response, value in kl.items()}
     batch = make_training_groups(groups, config.loss, penalties)
     learning_rate = learning_rate_at(config.learner, step, config.num_steps)

@@ -22,6 +22,9 @@ from rewards.values import is_left_out
 _SHARES = ("absent_fraction", "reasoning_fraction", "column_fraction", "paraphrase_fraction")
 
 
+_PREFIX = "train-"
+
+
 @dataclass(kw_only=True)
 class QueryConfig:
     """How training queries are drawn. An evaluation asks for every key, whole tables, in the schema's own words."""
@@ -93,6 +96,10 @@ class QueryStream:
         """The queries at positions start, ..., start + num - 1."""
         return [self.at(position) for position in range(start, start + num)]
 
+    def of_id(self, query_id: str) -> Query:
+        """The query of this stream that has the id."""
+        return self.at(int(query_id.removeprefix(_PREFIX)))
+
     def at(self, position: int) -> Query:
         """The query at a position: documents in an order shuffled anew every epoch, keys drawn at random."""
         epoch, index = divmod(position, len(self._documents))
@@ -105,7 +112,7 @@ class QueryStream:
         words = self._own("paraphrases", position)
         descriptions = draw_paraphrases(words, schema, keys, columns, config.paraphrase_fraction)
         return Query(
-            id=f"train-{position}",
+            id=f"{_PREFIX}{position}",
             document=document,
             keys=keys,
             truth=_truth(document, keys, columns),

@@ -1,4 +1,4 @@
-"""A real run on a cluster that misbehaves: engines are killed and stopped while they sample, the object store is full."""
+"""A real run on a cluster that misbehaves: engines killed and stopped as they sample, a full object store."""
 
 import os
 import signal

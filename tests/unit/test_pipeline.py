@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from medvie_rl.checkpoints import RunState
 from medvie_rl.config import Config, load_config
 from medvie_rl.data.document import Document
 from medvie_rl.data.queries import Query, QueryConfig, QueryStream
@@ -65,7 +66,8 @@ def stream() -> QueryStream:
 
 def run(engines: Any, depth: int, *, start: int = 0, stop: int = NUM_STEPS, in_flight: Any = None) -> Any:
     """Train from `start` up to `stop`: per step its queries and their versions; and what is in flight at the end."""
-    pipeline = Pipeline(engines, stream(), config(depth), in_flight or {})
+    state = RunState(next_query=(start + len(in_flight or {})) * NUM_QUERIES)
+    pipeline = Pipeline(engines, stream(), config(depth), state, in_flight or {})
     taken = []
     for step in range(start, stop):
         queries, groups = pipeline.take(step)
@@ -111,7 +113,7 @@ def test_a_resumed_run_trains_on_the_batches_that_were_in_flight(depth: int, sto
 def test_a_checkpoint_in_between_changes_nothing() -> None:
     expected, _ = run(Engines(), 2)
     engines = Engines()
-    pipeline = Pipeline(engines, stream(), config(2), {})  # type: ignore[arg-type]
+    pipeline = Pipeline(engines, stream(), config(2), RunState(), {})  # type: ignore[arg-type]
     taken = []
     for step in range(NUM_STEPS):
         queries, groups = pipeline.take(step)
