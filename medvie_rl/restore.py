@@ -16,11 +16,14 @@ def restore(
 ) -> tuple[RunState, dict[int, list[RolloutGroup]]]:
     """Bring learner and engines to the newest usable checkpoint's state; returns it and the batches in flight then.
 
-    A run without any checkpoint begins at the base.
+    A run without any checkpoint begins at the base, which the engines get from the learner, too: from then on they hold
+    what it holds, whatever they were started from.
     """
     found = run.checkpoints.restore(workers.load, notice)
     if found is None:
-        return RunState(), {}
+        state = RunState()
+        workers.sync_weights(state.weight_version)
+        return state, {}
     folder, state = found
     _restore_best(run, state, folder, workers)
     workers.sync_weights(state.weight_version)
