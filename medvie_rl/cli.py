@@ -102,10 +102,18 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--reasoning", action=argparse.BooleanOptionalAction, help="reason before answering (default: as trained)"
     )
     extract.add_argument("--language", default="", help="of the pages (ISO 639-1, e.g. vi): picks the prompt's file")
+    extract.add_argument(
+        "--constrained", action=argparse.BooleanOptionalAction, default=True,
+        help="let the policy write only what the schema allows: valid JSON, asked keys (default: yes)",
+    )  # fmt: skip
     extract.add_argument("--out", type=Path, help="JSONL file to write (default: standard output)")
     extract.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     extract.add_argument(
-        "--set", action="append", default=[], metavar="key=value", help="engine setting, e.g. dtype=bfloat16"
+        "--set",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="engine setting, e.g. dtype=bfloat16 or sampling.temperature=0.7",
     )
     extract.set_defaults(command=_extract)
 
@@ -191,6 +199,7 @@ def _extract(options: argparse.Namespace) -> int:
         images=options.images,
         reasoning=options.reasoning,
         language=options.language,
+        constrained=options.constrained,
         out=options.out,
         settings=options.set,
     )

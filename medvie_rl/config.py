@@ -24,8 +24,9 @@ from medvie_rl.errors import ConfigError
 from medvie_rl.rails import RailsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
 from rewards.config import RewardConfig
-from rollout.config import RolloutConfig
+from rollout.config import AnswerSampling, RolloutConfig
 
+_OF_ANSWERS = ("top_p", "top_k", "min_p", "grammar", "constrained", "sampling")  # but not of training's traces
 BEST_METRICS = ("f1", "precision", "recall", "valid_json")  # see Evaluation.step_metrics
 
 
@@ -49,10 +50,12 @@ class DataConfig:
 
 @dataclass(kw_only=True)
 class EvaluationConfig:
-    """How held-out documents are scored: every key of the schema is asked for, answers are greedy."""
+    """How held-out documents are scored: every key of the schema is asked for."""
 
     every: int = 10  # steps between scores of the validation split, 0 = only the end
     reasoning: bool = True  # ask for reasoning before the JSON
+    sampling: AnswerSampling = field(default_factory=AnswerSampling)  # greedy by default
+    constrained: bool = False  # answers must follow the grammar of the schema (see medvie_rl/grammar.py)
     bootstrap_samples: int = 2000  # for the 95% intervals, over documents
 
     def __post_init__(self) -> None:
@@ -235,6 +238,13 @@ def _check_keys(source: str, content: Any) -> None:
     if not isinstance(plain, dict):
         raise ConfigError(f"{source}: expected keys with values, got {type(plain).__name__}")
     for key in _unknown_keys(plain, Config, ""):
+        if key.removeprefix("rollout.") in _OF_ANSWERS and key.startswith("rollout."):
+            raise ConfigError(
+                f"{source}: {key}: traces for training are sampled from the policy's whole distribution at "
+                "rollout.temperature. The learner's logprobs are over all tokens, and nothing corrects them for tokens "
+                "that were cut off. For answers there are evaluation.sampling.top_p, .top_k, .min_p and "
+                "evaluation.constrained; `medvie extract` has --set sampling.top_p=0.9 and --constrained"
+            )
         known = list(_all_keys(Config, ""))
         near = difflib.get_close_matches(re.sub(r"\[\d+\]", "[]", key), known, n=1, cutoff=0.5)
         near = near or difflib.get_close_matches(key.split(".")[-1], [k.split(".")[-1] for k in known], n=1)

@@ -1,4 +1,5 @@
-"""Scoring a policy on held-out documents: every key is asked for, answers are greedy.
+"""Scoring a policy on held-out documents: every key is asked for, answers are greedy unless `evaluation.sampling` says
+otherwise, and follow the schema's grammar with `evaluation.constrained`.
 
 What is measured are the answers: the reward's own components of a run and its overlong penalty have no part in it.
 """
@@ -56,8 +57,8 @@ class Evaluation:
 
 
 def evaluate(workers: Workers, queries: Sequence[Query], *, bootstrap_samples: int, seed: int) -> Evaluation:
-    """Generate one greedy answer a document and score it; intervals are bootstrapped over documents."""
-    groups = workers.generate(queries, step=0, greedy=True)
+    """Generate one answer a document and score it; intervals are bootstrapped over documents."""
+    groups = workers.generate(queries, step=0, answers=True)
     return _evaluation(workers, queries, groups, bootstrap_samples=bootstrap_samples, seed=seed)
 
 

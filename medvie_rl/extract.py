@@ -15,7 +15,7 @@ A line with fields may have a `problem` too: keys that were not asked for, or ke
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,14 +25,16 @@ from omegaconf.errors import OmegaConfBaseException
 from medvie_rl.data.ocr import OcrCache
 from medvie_rl.data.ocr_prompt import OcrConfig, OcrPrompts, check_takes_ocr
 from medvie_rl.data.prompts import PromptTemplate, load_prompt_template, render_chat
+from medvie_rl.data.queries import stable_hash
 from medvie_rl.data.store import describe_image
 from medvie_rl.errors import UserError
+from medvie_rl.grammar import answer_grammar, has_reasoning_tokens, max_reasoning_characters
 from medvie_rl.policy_card import CARD, PROMPT, PolicyCard, read_policy_card
 from rewards.parsing import JsonObject
 from rewards.repair import parse_tolerant
 from rewards.schema import Schema, load_schema
 from rewards.types import AnswerStatus
-from rollout.config import RolloutConfig
+from rollout.config import AnswerSampling, RolloutConfig
 from rollout.prompts import num_prompt_tokens
 from rollout.types import FinishReason, GenerationRequest, Rollout
 
@@ -57,13 +59,15 @@ def extract(
     reasoning: bool | None = None,
     language: str = "",
     out: Path | None = None,
+    constrained: bool = True,
     settings: Sequence[str] = (),
 ) -> int:
     """Write one line an image, failures first; see the module for what is on it.
 
     Prompt, mode and engine settings are those the policy was trained with unless named, recognised text goes into the
-    prompts as it did in training; `language` (ISO 639-1) picks the prompt's file. Returns 0, or 3 if any image's status
-    is not `ok`. Raises UserError for a policy, schema, prompt or setting that cannot be used.
+    prompts as it did in training; `language` (ISO 639-1) picks the prompt's file. Answers follow the schema's grammar
+    unless not `constrained`. Returns 0, or 3 if any image's status is not `ok`. Raises UserError for a policy, schema,
+    prompt or setting that cannot be used.
     """
     if not policy.is_dir():
         raise UserError(f"{policy}: no such policy folder; a run keeps its best one in RUN_DIR/best")
@@ -81,7 +85,9 @@ def extract(
 
     pages, lines = _read_images(images)
     if pages:
-        answered, too_long = _generate(policy, config, _Question(template, schema, mode, language, ocr), pages)
+        answered, too_long = _generate(
+            policy, config, _Question(template, schema, mode, language, ocr, constrained), pages
+        )
         lines += [*too_long, *(_line(page.path, schema, rollout, reasoning=mode) for page, rollout in answered)]
     has_all_signs = out is not None or (sys.stdout.encoding or "").lower().startswith("utf")
     output = "".join(json.dumps(line, ensure_ascii=not has_all_signs) + "\n" for line in lines)
@@ -100,10 +106,29 @@ class _Question(NamedTuple):
     reasoning: bool
     language: str
     ocr: OcrConfig
+    constrained: bool
+
+    def grammar(self, processor: Any, max_response_tokens: int) -> str:
+        """What an answer must follow; empty for whatever the policy writes."""
+        if not self.constrained:
+            return ""
+        return answer_grammar(
+            self.schema,
+            self.schema.keys,
+            max_reasoning=max_reasoning_characters(max_response_tokens) if self.reasoning else 0,
+            reasoning_tokens=has_reasoning_tokens(processor.tokenizer),
+        )
+
+
+@dataclass
+class _Settings(RolloutConfig):
+    """What --set may change: the engine's settings and how answers are sampled."""
+
+    sampling: AnswerSampling = field(default_factory=AnswerSampling)
 
 
 def _generate(
-    policy: Path, config: RolloutConfig, question: _Question, pages: Sequence[_Page]
+    policy: Path, config: _Settings, question: _Question, pages: Sequence[_Page]
 ) -> tuple[list[tuple[_Page, Rollout]], list[dict[str, Any]]]:
     """The pages with the policy's response, and the lines of those that are too long to be asked."""
     from transformers import AutoProcessor
@@ -112,7 +137,8 @@ def _generate(
     try:
         asked = _with_prompts(processor, question, pages)
         fitting, too_long = _split_by_length(processor, config, asked)
-        rollouts = _sample(policy, config, fitting) if fitting else []
+        grammar = question.grammar(processor, config.max_response_tokens)
+        rollouts = _sample(policy, config, fitting, grammar) if fitting else []
     except ValueError as error:
         raise UserError(str(error)) from error
     return list(zip(fitting, rollouts, strict=True)), too_long
@@ -120,7 +146,7 @@ def _generate(
 
 def _with_prompts(processor: Any, question: _Question, pages: Sequence[_Page]) -> list[_Page]:
     """The pages with their prompts; what the budget of recognised text left out is said on standard error."""
-    template, schema, reasoning, language, config = question
+    template, schema, reasoning, language, config, _ = question
     ocr = OcrPrompts(config, processor.tokenizer, None if config.mode == "none" else OcrCache(None))
     asked = []
     for page in pages:
@@ -153,7 +179,7 @@ def _split_by_length(
     return fitting, too_long
 
 
-def _sample(policy: Path, config: RolloutConfig, pages: Sequence[_Page]) -> list[Rollout]:
+def _sample(policy: Path, config: _Settings, pages: Sequence[_Page], grammar: str) -> list[Rollout]:
     from rollout.worker import RolloutWorker
 
     worker = RolloutWorker(config, str(policy))
@@ -164,9 +190,10 @@ def _sample(policy: Path, config: RolloutConfig, pages: Sequence[_Page]) -> list
             prompt=page.prompt,
             image_keys=(page.key,),
             num_traces=1,
-            seed=0,
+            seed=stable_hash("extract", config.seed, page.key),
             weight_version=0,
-            greedy=True,
+            answer=config.sampling,
+            grammar=grammar,
         )
         for page in pages
     ]
@@ -226,13 +253,13 @@ def _ocr_settings(policy: Path, card: PolicyCard | None) -> OcrConfig:
         raise ValueError(f"{policy / CARD}: 'ocr' is not what this version writes ({error})") from error
 
 
-def _engine_settings(trained_with: dict[str, Any], overrides: Sequence[str]) -> RolloutConfig:
+def _engine_settings(trained_with: dict[str, Any], overrides: Sequence[str]) -> _Settings:
     known = {item.name for item in fields(RolloutConfig)}
     base = {name: value for name, value in trained_with.items() if name in known}
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RolloutConfig), base, OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(OmegaConf.structured(_Settings), base, OmegaConf.from_dotlist(list(overrides)))
         config = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ValueError) as error:
         raise UserError(f"--set: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, RolloutConfig)
+    assert isinstance(config, _Settings)
     return config

@@ -21,10 +21,11 @@ from medvie_rl.data.load import RunData
 from medvie_rl.data.ocr_prompt import OcrPrompts
 from medvie_rl.data.prompt_lengths import document_prompt_tokens
 from medvie_rl.data.prompts import render_chat
-from medvie_rl.data.queries import Query, stable_hash
+from medvie_rl.data.queries import Query, rollout_seed, stable_hash
 from medvie_rl.data.sampling import longest_descriptions
 from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
+from medvie_rl.grammar import answer_grammar, has_reasoning_tokens, max_reasoning_characters
 from rewards.components import ComponentLoadError
 from rewards.types import Score, ScoreRequest
 from rewards.worker import RewardWorker
@@ -91,18 +92,19 @@ class Workers:
 
     # --- generate and score ------------------------------------------------------------------------------------------
 
-    def generate(self, queries: Sequence[Query], *, step: int, greedy: bool = False) -> list[RolloutGroup]:
-        """Sample `num_traces` responses for every query, or one greedy answer each, in the order of the queries."""
-        return self.start_generating(queries, step=step, greedy=greedy).result()
+    def generate(self, queries: Sequence[Query], *, step: int, answers: bool = False) -> list[RolloutGroup]:
+        """Sample `num_traces` responses for every query, or one answer each, as `evaluation` says, in the order of the
+        queries."""
+        return self.start_generating(queries, step=step, answers=answers).result()
 
-    def start_generating(self, queries: Sequence[Query], *, step: int, greedy: bool = False) -> Work:
+    def start_generating(self, queries: Sequence[Query], *, step: int, answers: bool = False) -> Work:
         """The same without waiting. Engines take calls one after the other, a sync behind it included.
 
         Queries go to the engines statically, in contiguous shares; seeds are a hash of (seed, step, query).
         """
 
         def call(actor: Any, share: Sequence[Query]) -> Any:
-            requests = [self._request(query, step=step, greedy=greedy) for query in share]
+            requests = [self._request(query, step=step, answers=answers) for query in share]
             return actor.generate.remote(requests, self._new_images(actor, share))
 
         return self._engines.submit(queries, call)
@@ -266,15 +268,26 @@ class Workers:
         )
         return render_chat(self.processor, text, num_images=len(query.document.image_keys))
 
-    def _request(self, query: Query, *, step: int, greedy: bool) -> GenerationRequest:
+    def _request(self, query: Query, *, step: int, answers: bool) -> GenerationRequest:
         return GenerationRequest(
             query_id=query.id,
             prompt=self.prompt(query),
             image_keys=query.document.image_keys,
-            num_traces=1 if greedy else self._config.num_traces,
-            seed=stable_hash("rollout", self._config.seed, step, query.id),
+            num_traces=1 if answers else self._config.num_traces,
+            seed=rollout_seed(self._config.seed, step, query.id),
             weight_version=self._weight_version,
-            greedy=greedy,
+            answer=self._config.evaluation.sampling if answers else None,
+            grammar=self._grammar(query) if answers and self._config.evaluation.constrained else "",
+        )
+
+    def _grammar(self, query: Query) -> str:
+        max_reasoning = max_reasoning_characters(self._config.rollout.max_response_tokens) if query.reasoning else 0
+        return answer_grammar(
+            self._data.schemas[query.document.schema],
+            query.keys,
+            columns=query.columns,
+            max_reasoning=max_reasoning,
+            reasoning_tokens=has_reasoning_tokens(self.processor.tokenizer),
         )
 
     def _send_images(self, actor: Any, queries: Sequence[Query]) -> None:

@@ -4,6 +4,39 @@ from dataclasses import dataclass
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 _MAX_TEMPERATURE = 2.0
+_ALL_TOKENS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+
+
+@dataclass(kw_only=True)
+class AnswerSampling:
+    """How an answer is sampled, in evaluation and extraction. By default it is greedy.
+
+    Training's traces know the temperature only: the others cut the distribution and renormalise the rest, so that the
+    sampler's logprobs would no longer be those that the learner computes.
+    """
+
+    temperature: float = 0.0  # 0 = greedy
+    top_p: float = 1.0  # of the most probable tokens, those that together reach this probability; 1 = all
+    top_k: int = 0  # so many of the most probable tokens; 0 = all
+    min_p: float = 0.0  # tokens with at least this share of the most probable one's probability; 0 = all
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature <= _MAX_TEMPERATURE:
+            raise ValueError(
+                f"sampling.temperature must be in [0, {_MAX_TEMPERATURE:g}], 0 for greedy, got {self.temperature}"
+            )
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"sampling.top_p must be in (0, 1], 1 for all tokens, got {self.top_p}")
+        if self.top_k < 0:
+            raise ValueError(f"sampling.top_k must be 0 for all tokens, or their number, got {self.top_k}")
+        if not 0.0 <= self.min_p < 1.0:
+            raise ValueError(f"sampling.min_p must be in [0, 1), 0 for all tokens, got {self.min_p}")
+        cut = [name for name, all_tokens in _ALL_TOKENS.items() if getattr(self, name) != all_tokens]
+        if cut and not self.temperature:
+            raise ValueError(
+                f"sampling.{cut[0]} says which tokens are sampled, but at sampling.temperature 0 answers are greedy; "
+                "set a temperature, such as 0.7, or leave it out"
+            )
 
 
 @dataclass
@@ -11,7 +44,7 @@ class RolloutConfig:
     """How responses are sampled and how large one vLLM engine is. The same fields serve a laptop and a GPU node."""
 
     num_workers: int = 1  # engines; queries are assigned to them statically
-    temperature: float = 1.0  # of sampled traces; greedy requests ignore it
+    temperature: float = 1.0  # of training's traces, which are sampled from the whole distribution
     max_response_tokens: int = 256  # longer responses are cut and finish with "length"
     max_model_len: int = 1024  # prompt (image tokens included) plus response
     max_images_per_prompt: int = 1  # pages of one document
@@ -37,7 +70,7 @@ class RolloutConfig:
         if not 0.0 < self.temperature <= _MAX_TEMPERATURE:
             raise ValueError(
                 f"rollout.temperature must be in (0, {_MAX_TEMPERATURE:g}], got {self.temperature}; "
-                "for greedy answers mark the request as greedy instead"
+                "greedy is for answers: evaluation.sampling.temperature=0"
             )
         if self.max_response_tokens >= self.max_model_len:
             raise ValueError(

@@ -6,6 +6,8 @@ Nested lists carry no suffixes here: a `RolloutGroup` is the n rollouts of one r
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rollout.config import AnswerSampling
+
 
 class FinishReason(StrEnum):
     """Why a response ended: `stop` at the end-of-turn token, `length` at the token limit (truncated)."""
@@ -22,14 +24,28 @@ class GenerationRequest:
     prompt: str
     image_keys: tuple[str, ...]  # sha256 of the encoded images, whose bytes travel once (see RolloutWorker.add_images)
     num_traces: int
-    seed: int  # 63-bit; trace i samples from its own stream
+    seed: int  # 63-bit; trace i samples from its own stream; not used for greedy answers
     weight_version: int  # of the policy that is asked; a worker that holds another refuses
-    greedy: bool = False  # then num_traces is 1 and the seed is not used
+    answer: AnswerSampling | None = None  # of the one answer that is wanted; None: traces for training
+    grammar: str = ""  # that the answer must follow, as vLLM's guidance backend takes it; none for training
+
+    def __post_init__(self) -> None:
+        if self.answer is not None and self.num_traces != 1:
+            raise ValueError(f"query {self.query_id}: an answer is 1 trace, got {self.num_traces}")
+        if self.answer is None and self.grammar:
+            raise ValueError(
+                f"query {self.query_id}: traces for training follow no grammar: the learner's logprobs are over all "
+                "tokens. Ask for an answer instead"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One sampled response. `logprobs` are the sampler's processed logprobs of `token_ids`."""
+    """One sampled response. `logprobs` are the sampler's processed logprobs of `token_ids`.
+
+    Of a trace for training they are the policy's at its temperature. Of an answer with top-p, top-k, min-p or a grammar
+    they are over the tokens that these leave: higher than the policy's, and 0 where only one token is left.
+    """
 
     text: str
     token_ids: tuple[int, ...]  # [R], the end-of-turn token included when finish_reason is stop

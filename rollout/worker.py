@@ -5,11 +5,12 @@ import io
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rollout.config import RolloutConfig, worker_environment
+from rollout.config import AnswerSampling, RolloutConfig, worker_environment
 from rollout.prompts import num_prompt_tokens
 from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup, WeightReceipt
 
@@ -181,13 +182,14 @@ class RolloutWorker:
 
     def _sampling(self, request: GenerationRequest) -> "SamplingParams":
         from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
 
-        if request.greedy and request.num_traces != 1:
-            raise ValueError(f"query {request.query_id}: a greedy request has 1 trace, got {request.num_traces}")
+        of_answer = request.answer or AnswerSampling(temperature=self._config.temperature)
         return SamplingParams(
             n=request.num_traces,
-            temperature=0.0 if request.greedy else self._config.temperature,
-            seed=None if request.greedy else request.seed % _SEED_RANGE,
+            **asdict(of_answer),
+            seed=engine_seed(request.seed) if of_answer.temperature else None,
+            structured_outputs=StructuredOutputsParams(grammar=request.grammar) if request.grammar else None,
             max_tokens=self._config.max_response_tokens,
             logprobs=0,  # of the sampled token only
             flat_logprobs=True,
@@ -221,6 +223,11 @@ class RolloutWorker:
             shown, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return text
+
+
+def engine_seed(seed: int) -> int:
+    """The engine's seed of a request's first trace; trace i has this plus i, which still is a signed 64-bit integer."""
+    return seed % _SEED_RANGE
 
 
 def banned_ids(hf_config: Any) -> tuple[int, ...]:
@@ -257,5 +264,6 @@ def _engine_arguments(config: RolloutConfig, *, is_cpu: bool) -> dict[str, Any]:
         "use_tqdm_on_load": False,
         "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
         "logprobs_mode": "processed_logprobs",
+        "structured_outputs_config": {"backend": "guidance"},  # the others are slow, or blow up, on bounded texts
         "worker_extension_cls": "rollout.weights.WeightReceiver",
     }

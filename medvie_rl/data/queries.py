@@ -169,6 +169,11 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def rollout_seed(run_seed: int, step: int, query_id: str) -> int:
+    """The seed of a query's traces, 63-bit; the engine samples trace i from this plus i."""
+    return stable_hash("rollout", run_seed, step, query_id)
+
+
 def _truth(document: Document, keys: Sequence[str], columns: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What the document has of the asked keys, tables asked in part by their asked columns."""
     truth = {}

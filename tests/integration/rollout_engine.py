@@ -8,17 +8,17 @@ import shutil
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from medvie_rl.data.prompts import load_prompt_template, render_chat
 from medvie_rl.data.store import Document, open_split
 from rewards.schema import load_schema
-from rollout.config import RolloutConfig, worker_environment
+from rollout.config import AnswerSampling, RolloutConfig, worker_environment
 from rollout.types import GenerationRequest, RolloutGroup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,11 @@ def _serve(pipe: Any, config: RolloutConfig, model: str) -> None:
     from rollout.worker import RolloutWorker
 
     worker = RolloutWorker(config, model)
-    commands = {"plant": _Faults(worker).plant, "generate_while_updating": _generate_while_updating}
+    commands = {
+        "plant": _Faults(worker).plant,
+        "generate_and_count": partial(_generate_and_count, worker),
+        "generate_while_updating": partial(_generate_while_updating, worker),
+    }
     while True:
         try:
             name, args, settings = pipe.recv()
@@ -76,8 +80,6 @@ def _serve(pipe: Any, config: RolloutConfig, model: str) -> None:
                 answer = worker.generate([replace(it, weight_version=worker.weight_version) for it in args[0]])
             elif name == "generate_as_asked":
                 answer = worker.generate(*args)
-            elif name == "generate_while_updating":
-                answer = _generate_while_updating(worker, *args)
             elif name in commands:
                 answer = commands[name](*args)
             else:
@@ -103,6 +105,32 @@ class _Faults:
     def plant(self, fault: str | None) -> None:
         for name, (owner, attribute, sound, broken) in self._sound.items():
             setattr(owner, attribute, broken if name == fault else sound)
+
+
+class Sharing(NamedTuple):
+    """What the traces of a batch shared, by vLLM's own statistics and by the calls of the vision tower."""
+
+    num_looked_up: int  # prompt tokens that were looked up in the prefix cache
+    num_found: int  # of these
+    num_images: int  # that went through the vision tower
+
+
+def _generate_and_count(worker: Any, requests: Sequence[GenerationRequest]) -> tuple[list[RolloutGroup], Sharing]:
+    from vllm.v1.metrics.stats import PrefixCacheStats
+
+    caches = worker._llm.llm_engine.engine_core.engine_core.scheduler.kv_cache_manager
+    caches.log_stats, caches.prefix_cache_stats = True, PrefixCacheStats()
+    images: list[int] = []
+
+    def note(module: Any, inputs: Any, settings: dict[str, Any], output: Any) -> None:
+        grid = settings["grid_thw"] if "grid_thw" in settings else inputs[1]  # [I, 3]
+        images.append(len(grid))
+
+    (hook,) = worker._llm.apply_model(lambda model: model.visual.register_forward_hook(note, with_kwargs=True))
+    groups = worker.generate(requests)
+    hook.remove()
+    found = caches.prefix_cache_stats
+    return groups, Sharing(found.queries, found.hits, sum(images))
 
 
 def _generate_while_updating(worker: Any, request: GenerationRequest, buckets: Sequence[np.ndarray]) -> str:
@@ -190,7 +218,7 @@ def make_requests(processor: Any, keys: Iterable[str], *, num_traces: int, greed
                 num_traces=1 if greedy else num_traces,
                 seed=2**62 + 1_000_003 * index,
                 weight_version=0,
-                greedy=greedy,
+                answer=AnswerSampling() if greedy else None,
             )
         )
     return requests

@@ -32,6 +32,7 @@ from medvie_rl.data.prompts import render_chat
 from medvie_rl.data.queries import evaluation_queries
 from medvie_rl.fingerprint import fingerprint
 from medvie_rl.run import Run
+from rollout.config import AnswerSampling
 from rollout.types import GenerationRequest
 from rollout_engine import EngineProcess
 from runs import run_to_end
@@ -61,7 +62,7 @@ def requests_of(config: Config, processor: Any) -> tuple[list[GenerationRequest]
                 num_traces=1,
                 seed=0,
                 weight_version=0,
-                greedy=True,
+                answer=AnswerSampling(),
             )
         )
     return requests, images

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rollout.config import RolloutConfig
+from rollout.config import AnswerSampling, RolloutConfig
 from rollout.types import FinishReason, GenerationRequest, RolloutGroup
 from rollout_engine import POLICY, EngineProcess, make_requests, save_changed_checkpoint, slip_images
 
@@ -166,8 +166,8 @@ def test_what_cannot_be_generated_is_refused_by_name(uncertain: Pair) -> None:
         uncertain.engine.generate([replace(request, prompt=request.prompt * 2)])
     with pytest.raises(ValueError, match=f"image {'0' * 64} is not here"):
         uncertain.engine.generate([replace(request, image_keys=("0" * 64,))])
-    with pytest.raises(ValueError, match="greedy request has 1 trace, got 2"):
-        uncertain.engine.generate([replace(request, greedy=True)])
+    with pytest.raises(ValueError, match="an answer is 1 trace, got 2"):
+        replace(request, answer=AnswerSampling())
     for broken in (b"no image", next(iter(uncertain.images.values()))[:300]):
         key = hashlib.sha256(broken).hexdigest()
         with pytest.raises(ValueError, match=f"image {key} .* cannot be decoded"):

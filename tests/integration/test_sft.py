@@ -17,7 +17,7 @@ from medvie_rl.data.queries import QueryStream, evaluation_queries
 from medvie_rl.demonstrations import Demonstration
 from medvie_rl.errors import ConfigError
 from medvie_rl.sft import Responses, end_of_turn_id
-from rollout.config import RolloutConfig
+from rollout.config import AnswerSampling, RolloutConfig
 from rollout.prompts import prompt_token_ids
 from rollout.types import FinishReason, GenerationRequest
 from rollout_engine import POLICY, ROOT, EngineProcess, make_requests, slip_images, slips
@@ -141,7 +141,7 @@ def request_with_two_images(processor: Any, keys: list[str]) -> GenerationReques
         num_traces=1,
         seed=1,
         weight_version=0,
-        greedy=True,
+        answer=AnswerSampling(),
     )
 
 

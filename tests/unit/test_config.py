@@ -28,6 +28,13 @@ def test_overrides_win_over_the_file() -> None:
     ("override", "message"),
     [
         ("num_step=3", "unknown key 'num_step'; did you mean 'num_steps'"),
+        (
+            "rollout.top_p=0.9",
+            "For answers there are evaluation.sampling.top_p, .top_k, .min_p and evaluation.constrained",
+        ),
+        ("rollout.min_p=0.1", "rollout.min_p: traces for training are sampled from the policy's whole distribution"),
+        ("rollout.grammar=x", "rollout.grammar: traces for training are sampled from the policy's whole distribution"),
+        ("evaluation.sampling.top_k=-3", "sampling.top_k must be 0 for all tokens, or their number, got -3"),
         ("learner.lerning_rate=1", "did you mean 'learner.learning_rate'"),
         ("num_steps=many", "num_steps"),
         ("num_steps=0", "num_steps: expected at least 1, got 0"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from medvie_rl.data.store import open_split
+from medvie_rl.errors import UserError
 from medvie_rl.extract import _line, extract
 from rewards.schema import FieldSpec, Schema
 from rollout.types import FinishReason, Rollout
@@ -59,6 +60,25 @@ def test_what_is_left_out_of_an_answer_is_named() -> None:
         "problem": "keys that were not asked for were left out: ['room']; "
         "keys were given several times, of which the first is kept: ['name', 'dose']",
     }
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("top_p=0.9", "--set: Key 'top_p' not in"),
+        ("sampling.top_p=0.9", "--set: sampling.top_p says which tokens are sampled, but at sampling.temperature 0"),
+        ("sampling.temperature=3", "--set: sampling.temperature must be in"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(setting: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        extract(
+            policy=ROOT / "medvie_rl/nano/policy",
+            schema_path=ROOT / "conf/schemas/visit_slip.yaml",
+            images=[],
+            settings=[setting],
+        )
+    assert str(caught.value).startswith(message)
 
 
 def test_images_that_cannot_be_asked_get_their_own_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
