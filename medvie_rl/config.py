@@ -21,6 +21,7 @@ from medvie_rl.data.ocr_prompt import OcrConfig
 from medvie_rl.data.queries import QueryConfig
 from medvie_rl.errors import ConfigError
 from medvie_rl.rails import RailsConfig
+from medvie_rl.records_config import RecordsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
 from rewards.config import RewardConfig
 from rollout.config import RolloutConfig
@@ -120,6 +121,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     rails: RailsConfig = field(default_factory=RailsConfig)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 

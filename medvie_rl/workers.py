@@ -15,6 +15,7 @@ from learner.batching import make_update_batches
 from learner.config import LearnerConfig
 from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 from learner.worker import LearnerWorker
+from medvie_rl.batch import score_request
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
 from medvie_rl.data.ocr_prompt import OcrPrompts
@@ -25,10 +26,10 @@ from medvie_rl.data.sampling import longest_descriptions
 from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
 from rewards.components import ComponentLoadError
-from rewards.types import Score, ScoreRequest
+from rewards.types import Score
 from rewards.worker import RewardWorker
 from rollout.config import worker_environment
-from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup, WeightReceipt
+from rollout.types import GenerationRequest, RolloutGroup, WeightReceipt
 from rollout.worker import RolloutWorker
 
 T = TypeVar("T")
@@ -300,23 +301,6 @@ def _read_text(config: Config, data: RunData, tokenizer: Any, status: Callable[[
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return ocr
-
-
-def score_request(query: Query, rollout: Rollout, *, max_tokens: int) -> ScoreRequest:
-    """What the reward actor is asked about one response, of `max_tokens` at most."""
-    return ScoreRequest(
-        query_id=query.id,
-        document_id=query.document.id,
-        schema=query.document.schema,
-        asked=query.keys,
-        truth=query.document.annotation,
-        response=rollout.text,
-        reasoning=query.reasoning,
-        truncated=rollout.finish_reason is FinishReason.LENGTH,
-        num_tokens=len(rollout.token_ids),
-        max_tokens=max_tokens,
-        columns=query.columns,
-    )
 
 
 def learner_environment(config: LearnerConfig, *, on_gpu: bool) -> dict[str, str]:
