@@ -1,18 +1,17 @@
-"""From rollouts and scores to training groups, records and metrics: pure functions of a step's data."""
+"""From rollouts to score requests, and from scores to training groups and metrics: pure functions of a step's data."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, pstdev
-from typing import Any
 
 from learner.advantages import batch_advantages, uninformative
 from learner.loss_config import Loss
 from learner.types import TrainingGroup, TrainingResponse, UpdateCost, UpdateStats
 from medvie_rl.data.queries import Query
 from rewards.scorer import FAILURES
-from rewards.types import AnswerStatus, LeafCounts, LeafOutcome, Score
-from rollout.types import FinishReason, RolloutGroup
+from rewards.types import AnswerStatus, LeafCounts, LeafOutcome, Score, ScoreRequest
+from rollout.types import FinishReason, Rollout, RolloutGroup
 
 _WRONG = tuple(outcome for outcome in LeafOutcome if outcome is not LeafOutcome.CORRECT)
 
@@ -28,6 +27,23 @@ class ScoredGroup:
     @property
     def rewards(self) -> list[float]:
         return [score.reward for score in self.scores]
+
+
+def score_request(query: Query, rollout: Rollout, *, max_tokens: int) -> ScoreRequest:
+    """What the reward actor is asked about one response, of `max_tokens` at most."""
+    return ScoreRequest(
+        query_id=query.id,
+        document_id=query.document.id,
+        schema=query.document.schema,
+        asked=query.keys,
+        truth=query.document.annotation,
+        response=rollout.text,
+        reasoning=query.reasoning,
+        truncated=rollout.finish_reason is FinishReason.LENGTH,
+        num_tokens=len(rollout.token_ids),
+        max_tokens=max_tokens,
+        columns=query.columns,
+    )
 
 
 def sampled_groups(groups: Sequence[ScoredGroup]) -> list[TrainingGroup]:
@@ -59,35 +75,6 @@ def make_training_groups(
         if any(of_group) or loss.regularizes
     ]
     return [group for group in made if group.responses]
-
-
-def rollout_records(step: int, groups: Sequence[ScoredGroup]) -> Iterator[dict[str, Any]]:
-    """Every response of a step with its reward and where that came from, for the run's records."""
-    for group in groups:
-        for trace, (rollout, score) in enumerate(zip(group.group.rollouts, group.scores, strict=True)):
-            yield {
-                "step": step,
-                "query": group.query.id,
-                "document": group.query.document.id,
-                "trace": trace,
-                "keys": list(group.query.keys),
-                "columns": {key: list(names) for key, names in group.query.columns.items()},
-                "descriptions": dict(group.query.descriptions),
-                "reasoning": group.query.reasoning,
-                "response": rollout.text,
-                "num_tokens": len(rollout.token_ids),
-                "finish_reason": rollout.finish_reason.value,
-                "weight_version": rollout.weight_version,
-                "reward": score.reward,
-                "components": dict(score.components),
-                "precision": score.precision,
-                "recall": score.recall,
-                "status": score.status.value,
-                "detail": score.detail,
-                "faults": list(score.faults),
-                "counts": asdict(score.counts),
-                "outcomes": [[leaf.key, leaf.outcome.value] for leaf in score.leaves],
-            }
 
 
 def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[str, float]:

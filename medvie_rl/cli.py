@@ -12,6 +12,7 @@ from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.interrupts import StoppedBySignal
+from medvie_rl.rollouts_command import add_rollouts
 from medvie_rl.sft_command import add_sft
 from medvie_rl.train_command import add_train
 
@@ -22,6 +23,7 @@ _EPILOG = """examples:
   medvie train --resume runs/RUN                             go on with a run that was stopped
   medvie train --resume runs/RUN learner.num_ranks=2         the same on other machines (see --help of train)
   medvie train --config conf/local.yaml --resume-if-exists runs/RUN   for jobs that a cluster restarts
+  medvie rollouts runs/RUN                                   what it sampled: the best, the worst, by document
   medvie export runs/RUN --out policies/mine                 the best policy as a Hugging Face folder
   medvie data import FOLDER --schema conf/schemas/visit_slip.yaml --out data/visits
   medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml slip.png
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_train(commands)
     add_sft(commands)
+    add_rollouts(commands)
     _add_export(commands)
     _add_extract(commands)
     _add_score(commands)

@@ -22,6 +22,7 @@ from medvie_rl.data.queries import QueryConfig
 from medvie_rl.dynamic_sampling_config import DynamicSamplingConfig
 from medvie_rl.errors import ConfigError
 from medvie_rl.rails import RailsConfig
+from medvie_rl.records_config import RecordsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
 from rewards.config import RewardConfig
 from rollout.config import AnswerSampling, RolloutConfig
@@ -125,6 +126,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     rails: RailsConfig = field(default_factory=RailsConfig)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 

@@ -77,8 +77,8 @@ class Display:
         self._f1 = metrics.get("eval/f1", self._f1)
         failures = [f"{metrics[name]:.0f} {text}" for name, text in _SCORING_FAILURES.items() if metrics.get(name)]
         if failures:  # a line of its own, which stays at a terminal, too
-            record = self._folder / "rollouts" / f"step-{step:06d}.jsonl"
-            self.console.print(f"step {step}: scoring failed: {', '.join(failures)}; see {record}", soft_wrap=True)
+            told = f"step {step}: scoring failed: {', '.join(failures)}"
+            self.console.print(f"{told}; see medvie rollouts {self._folder} --step {step}", soft_wrap=True)
         numbers = []
         if "reward/mean" in metrics:
             numbers.append(f"reward {metrics['reward/mean']:.3f}")

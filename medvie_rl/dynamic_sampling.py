@@ -12,6 +12,7 @@ from medvie_rl.batch import ScoredGroup
 from medvie_rl.checkpoints import RunState
 from medvie_rl.config import Config
 from medvie_rl.pipeline import Batch, Pipeline
+from medvie_rl.replay import Replay
 from medvie_rl.timing import Stopwatch
 from medvie_rl.workers import Workers
 
@@ -20,7 +21,7 @@ _LEAST_SHARE = 0.05  # which bounds how many queries a round may ask for
 
 
 def sample_groups(
-    step: int, state: RunState, pipeline: Pipeline, workers: Workers, config: Config, watch: Stopwatch
+    step: int, state: RunState, pipeline: Pipeline | Replay, workers: Workers, config: Config, watch: Stopwatch
 ) -> list[ScoredGroup]:
     """All scored groups of the step, informative or not, in the order in which they were asked for."""
     with watch("generate"):
@@ -36,6 +37,8 @@ def sample_groups(
         room -= num
         with watch("generate"):
             batch = pipeline.more(step, num)
+        if not batch[0]:  # a replay has no others
+            break
         groups += _scored(batch, workers, watch)
     if sampling.max_rounds:
         share = max(_LEAST_SHARE, _share(groups))

@@ -10,11 +10,12 @@ from pathlib import Path
 from medvie_rl.errors import UserError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text so that `path` holds all of it or what it held before; raises OSError where it cannot be written."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes so that `path` holds all of it or what it held before; raises OSError where it cannot be
+    written."""
     aside = path.with_name(f".{path.name}.partial")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with aside.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)

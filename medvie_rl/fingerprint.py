@@ -20,6 +20,7 @@ from medvie_rl.data.ocr import engine_version
 from medvie_rl.data.prompts import prompt_files
 from medvie_rl.data.store import Document
 from medvie_rl.errors import ConfigError
+from medvie_rl.records import records_digest
 from medvie_rl.traces import traces_digest
 
 _SMALL_BYTES = 64 * 2**20  # larger files that are no weights are told apart by their size
@@ -35,6 +36,7 @@ def fingerprint(config: Config, data: RunData) -> dict[str, str]:
     inputs |= prompt_digests(Path(config.prompt))
     inputs |= {"OCR engine": engine_version()} if config.ocr.mode != "none" else {}
     inputs |= {"traces": traces_digest(Path(config.sft.traces))} if config.sft.traces else {}
+    inputs |= {"replayed rollouts": records_digest(Path(config.records.replay))} if config.records.replay else {}
     return inputs | _components(config) | base_policy_digests(config.model)
 
 

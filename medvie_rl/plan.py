@@ -5,15 +5,18 @@ from pathlib import Path
 from learner.config import LearnerConfig
 from medvie_rl.config import Config, to_yaml
 from medvie_rl.errors import ConfigError
+from medvie_rl.records import recorded_steps
 
 
 def describe_plan(config: Config) -> str:
     """The resolved configuration, who runs where, and the arithmetic of a batch.
 
-    Raises ConfigError if the traces to learn from are not there.
+    Raises UserError if the traces to learn from, or the rollouts to replay, are not there.
     """
     if config.sft.traces and not Path(config.sft.traces).exists():
         raise ConfigError(f"sft.traces: there is no file or run directory {config.sft.traces}")
+    if config.records.replay:
+        recorded_steps(Path(config.records.replay))
     return f"{to_yaml(config)}\n{_layout(config)}\n{_loss(config)}\n{_arithmetic(config)}"
 
 
@@ -70,6 +73,8 @@ def _arithmetic(config: Config) -> str:
     num_rollouts = config.queries_per_step * config.num_traces
     num_updates = learner.epochs_per_step * learner.minibatches_per_step
     groups = config.queries_per_step / learner.minibatches_per_step / learner.num_ranks
+    if config.records.replay:
+        return f"Batches: as {config.records.replay} recorded them, at most {config.num_steps} steps"
     return "\n".join(
         [
             "Batch arithmetic",

@@ -18,7 +18,7 @@ LAYOUT_KEYS = (
     "rollout.num_workers", "rollout.block_size", "rollout.max_num_seqs", "rollout.max_num_batched_tokens",
     "rollout.enable_prefix_caching", "rollout.enforce_eager", "rollout.kv_cache_gib", "rollout.gpu_memory_utilization",
     "rollout.tensor_parallel_size", "rollout.num_threads", "rollout.verify_digests", "rollout.log_level",
-    "reward.num_processes", "checkpoint.every", "checkpoint.keep", "cluster.", "wandb.",
+    "reward.num_processes", "records.", "checkpoint.every", "checkpoint.keep", "cluster.", "wandb.",
 )  # fmt: skip
 _HINTS = {"num_steps": "to train further, start a new run with model=RUN_DIR/best"}
 

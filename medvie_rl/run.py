@@ -4,7 +4,7 @@ runs/NAME-TIME/
   config.yaml          the resolved configuration; config-step-N*.yaml: the ones before a resume at step N changed it
   inputs.json          digests of documents, schemas, prompt and base policy
   metrics.jsonl        one object a step
-  rollouts/            one JSONL file a step: every response with its reward
+  rollouts/            one Parquet file a step: every response with its reward (see records.py)
   evaluations/         answers and scores on held-out documents: before, during, after
   checkpoints/step-N/  everything needed to go on exactly
   best/                the best policy on the validation documents, in Hugging Face format, with a manifest
@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from medvie_rl.errors import ConfigError, UserError
 from medvie_rl.files import sync_file, write_atomically
 from medvie_rl.fingerprint import check_inputs
 from medvie_rl.policy_card import PolicyCard, read_policy_card
+from medvie_rl.records import FOLDER, PATTERN, RecordWriter, RolloutRecord
 from medvie_rl.resume import check_only_layout_differs, load_stored
 from medvie_rl.run_folder import FOLDERS, check_is_free, clear, lock, new_folder
 from rollout.types import RolloutGroup
@@ -43,6 +44,7 @@ class Run:
         self.folder = folder
         self.config = config
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
+        self._records = RecordWriter(folder / FOLDER, config.records)
         self._wandb: Any = None
         self._lock = lock(folder)
 
@@ -91,11 +93,12 @@ class Run:
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
-    def start_logging(self, state: RunState) -> None:
+    def start_logging(self, state: RunState, notice: Callable[[str], None] = print) -> None:
         """Open W&B; forget the metrics and records that a killed run left after the checkpoint it continues from.
 
-        W&B forgets nothing: what was logged there stays.
+        W&B forgets nothing: what was logged there stays. `notice` is told when records become too large to be kept.
         """
+        self._records.notice = notice
         self._forget_after(state)
         self._keep_old_config(state.step)
         if self.config.wandb.mode != "disabled":
@@ -134,10 +137,9 @@ class Run:
 
     # --- records -----------------------------------------------------------------------------------------------------
 
-    def record_rollouts(self, step: int, records: Iterable[Mapping[str, Any]]) -> None:
-        """Every response of a step, one JSON object a line."""
-        lines = [json.dumps(record, ensure_ascii=False) for record in records]
-        write_atomically(self.folder / "rollouts" / f"step-{step:06d}.jsonl", "\n".join(lines) + "\n")
+    def record_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> None:
+        """Every response of a step, as far as the configuration lets them be kept."""
+        self._records.write(step, records)
 
     def record_evaluation(self, name: str, evaluation: Mapping[str, Any]) -> None:
         """The answers and scores of an evaluation."""
@@ -204,7 +206,7 @@ class Run:
         kept = [line for line in self.metrics() if line["step"] <= state.step] if self.checkpoints.folders() else []
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.folder / "metrics.jsonl", text)
-        records = [*(self.folder / "rollouts").glob("step-*.jsonl"), *self.folder.glob("evaluations/step-*.json")]
+        records = [*(self.folder / FOLDER).glob(PATTERN), *self.folder.glob("evaluations/step-*.json")]
         for path in records:
             if int(path.stem.split("-")[1]) > state.step:
                 path.unlink()

@@ -18,7 +18,7 @@ _WITHOUT_CONFIG = (*FOLDERS, _LOCK, ".config.yaml.partial")
 _BEFORE_CHECKPOINT = (
     *_WITHOUT_CONFIG, "config.yaml", "config-step-0*.yaml", "inputs.json", "metrics.jsonl", "wandb", "failures",
     ".config*.yaml.partial", ".inputs.json.partial", ".metrics.jsonl.partial", "checkpoints/.step-*",
-    "rollouts/step-*.jsonl", "rollouts/.step-*", "evaluations/*.json", "evaluations/.*.json.partial",
+    "rollouts/step-*.parquet", "rollouts/.step-*", "evaluations/*.json", "evaluations/.*.json.partial",
 )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ def check_sft(config: "Config") -> None:
     for name, value in of_sampling.items():
         if value:
             raise ValueError(f"{name}: supervised fine-tuning samples nothing, expected 0, got {value}")
+    if config.records.replay:
+        raise ValueError(f"records.replay: supervised fine-tuning replays nothing, got {config.records.replay!r}")
 
 
 def _check_loss(config: LossConfig) -> None:

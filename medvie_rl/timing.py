@@ -20,6 +20,11 @@ class Stopwatch:
         finally:
             self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - started
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of every phase so far."""
+        return dict(self._seconds)
+
     def metrics(self) -> dict[str, float]:
         """`time/PHASE` for every phase, and `time/step`."""
         total = time.monotonic() - self._started

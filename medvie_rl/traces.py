@@ -9,16 +9,19 @@ A line of the file is one trace; a document may have several:
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from medvie_rl.data.store import Document
-from medvie_rl.errors import ConfigError, did_you_mean
+from medvie_rl.errors import ConfigError, UserError, did_you_mean
+from medvie_rl.records import RolloutRecord, check_has_texts, read_records, recorded_steps, records_digest
 from rewards.parsing import REASONING_END, REASONING_START
 from rewards.schema import Schema
 from rollout.types import FinishReason
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +43,6 @@ class RecordedResponse:
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
-_RECORDED = (
-    "query", "document", "keys", "columns", "descriptions", "reasoning", "response", "finish_reason", "reward",
-)  # fmt: skip
 Trace = ReasoningTrace | RecordedResponse
 Traces = dict[str, list[Trace]]
 """By the id of the document."""
@@ -60,13 +60,14 @@ def read_traces(
 
     Of a run: for every query its response with the highest reward, the first of several, if that is at least
     `min_reward` and was not cut off. Only queries with reasoning (True) or without (False) as in `modes`. `documents`
-    are those of the training split by id. Raises ConfigError, naming file and line, for what cannot be used.
+    are those of the training split by id. Raises UserError, naming file and line or response, for what cannot be used,
+    and for a run that did not keep the responses of every step that it has recorded.
     """
     _check_exists(source)
     traces: Traces = {}
     if source.is_dir():
         for where, record in _best_responses(source, min_reward, modes):
-            document = _document(where, record["document"], documents)
+            document = _document(where, record.document, documents)
             trace = _recorded_response(record)
             _check_keys(where, trace.keys, schemas[document.schema])
             traces.setdefault(document.id, []).append(trace)
@@ -89,11 +90,10 @@ def read_traces(
 def traces_digest(source: Path) -> str:
     """sha256 of the file, or of all rollouts that the run has recorded. Raises ConfigError if there is neither."""
     _check_exists(source)
-    digest = hashlib.sha256()
-    for path in _recorded(source) if source.is_dir() else [source]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    if source.is_dir():
+        return _of_run(records_digest, source)
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_exists(source: Path) -> None:
@@ -101,35 +101,37 @@ def _check_exists(source: Path) -> None:
         raise ConfigError(f"sft.traces: there is no file or run directory {source}")
 
 
-def _recorded(run: Path) -> list[Path]:
-    files = sorted((run / "rollouts").glob("step-*.jsonl"))
-    if not files:
-        raise ConfigError(f"sft.traces: {run} is no run directory with recorded rollouts (rollouts/step-*.jsonl)")
-    return files
+def _of_run(read: Callable[[Path], T], run: Path) -> T:
+    try:
+        return read(run)
+    except UserError as error:
+        raise ConfigError(f"sft.traces: {error}") from error
 
 
-def _best_responses(run: Path, min_reward: float, modes: Collection[bool]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for file in _recorded(run):
-        best: dict[str, tuple[str, dict[str, Any]]] = {}
-        for where, record in _lines(file):
-            missing = [name for name in _RECORDED if name not in record]
-            if missing:
-                raise ConfigError(f"{where}: no {', '.join(missing)} in the record; make the run again")
-            if record["finish_reason"] != FinishReason.STOP or record["reasoning"] not in modes:
+def _best_responses(run: Path, min_reward: float, modes: Collection[bool]) -> Iterator[tuple[str, RolloutRecord]]:
+    files = _of_run(recorded_steps, run).values()
+    check_has_texts(files, "sft.traces cannot learn from the run")
+    for file in files:
+        best: dict[str, RolloutRecord] = {}
+        for record in read_records(file):
+            if record.finish_reason is not FinishReason.STOP or record.reasoning not in modes:
                 continue
-            leader = best.get(record["query"])
-            if leader is None or record["reward"] > leader[1]["reward"]:
-                best[record["query"]] = (where, record)
-        yield from (entry for entry in best.values() if entry[1]["reward"] >= min_reward)
+            leader = best.get(record.query)
+            if leader is None or record.reward > leader.reward:
+                best[record.query] = record
+        for record in best.values():
+            if record.reward >= min_reward:
+                yield f"{file}, query {record.query}", record
 
 
-def _recorded_response(record: Mapping[str, Any]) -> RecordedResponse:
+def _recorded_response(record: RolloutRecord) -> RecordedResponse:
+    assert record.response is not None  # see check_has_texts
     return RecordedResponse(
-        text=record["response"],
-        keys=tuple(record["keys"]),
-        reasoning=record["reasoning"],
-        columns={key: tuple(names) for key, names in record["columns"].items()},
-        descriptions=record["descriptions"],
+        text=record.response,
+        keys=record.keys,
+        reasoning=record.reasoning,
+        columns=record.columns,
+        descriptions=record.descriptions,
     )
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from learner.config import learning_rate_at
 from medvie_rl.batch import (
     make_training_groups,
-    rollout_records,
     sampled_groups,
     step_metrics,
     update_metrics,
@@ -31,6 +30,8 @@ from medvie_rl.fingerprint import fingerprint
 from medvie_rl.interrupts import StoppedBySignal, stopping_between_steps
 from medvie_rl.pipeline import Pipeline
 from medvie_rl.rails import Rails
+from medvie_rl.records import rollout_records
+from medvie_rl.replay import Replay, check_replay, reason_to_end
 from medvie_rl.restore import evaluate_once, restore
 from medvie_rl.run import Run, RunState
 from medvie_rl.sft import Demonstrations, sft_step
@@ -51,6 +52,7 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
     named, if a loss is not finite, and StoppedBySignal after the step and checkpoint at whose time a signal came.
     """
     data = load_run_data(config)
+    check_replay(config, data)
     inputs = fingerprint(config, data)
     run = Run.open(resume, config) if resume else Run.create(config, folder)
     run.check_inputs(inputs)
@@ -67,7 +69,7 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
     config = run.config
     display.notice(workers.learner_summary)
     state, ahead = restore(run, workers, display.notice)
-    run.start_logging(state)
+    run.start_logging(state, display.notice)
     validation = evaluation_queries(data.validation, data.schemas, reasoning=config.evaluation.reasoning)
     test = evaluation_queries(data.test, data.schemas, reasoning=config.evaluation.reasoning)
     take_step, in_flight = _method(run, state, data, workers, ahead, display.notice)
@@ -84,7 +86,8 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
             started = time.monotonic()
             metrics = take_step(step, state)
             metrics |= rails.observe(metrics)
-            state.step, state.stopped = step + 1, rails.reason_to_stop(metrics)
+            state.step = step + 1
+            state.stopped = rails.reason_to_stop(metrics) or reason_to_end(config, step + 1)
             if _is_due(state, config.evaluation.every, config):
                 metrics |= _validate(run, state, workers, validation)
             state.seconds += time.monotonic() - started
@@ -102,21 +105,25 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
 def _method(
     run: Run, state: RunState, data: RunData, workers: Workers, ahead: InFlight, notice: Callable[[str], None]
 ) -> tuple[Callable[[int, RunState], dict[str, float]], Callable[[], InFlight]]:
-    """How a step is taken, and what is in flight after it: by reinforcement learning or on demonstrations."""
+    """How a step is taken, and what is in flight after it: by reinforcement learning (from what the engines sample,
+    or another run recorded) or on demonstrations."""
     config = run.config
     if config.method == "sft":
         demonstrations = Demonstrations(config, data, workers, notice)
         return partial(sft_step, run=run, workers=workers, demonstrations=demonstrations), dict
+    if config.records.replay:
+        replay = Replay(config, data)
+        return partial(_step, run=run, workers=workers, pipeline=replay), replay.in_flight
     queries = QueryStream(data.train, data.schemas, config.queries, seed=config.seed)
     pipeline = Pipeline(workers, queries, config, state, ahead)
     return partial(_step, run=run, workers=workers, pipeline=pipeline), pipeline.in_flight
 
 
-def _step(step: int, state: RunState, *, run: Run, workers: Workers, pipeline: Pipeline) -> dict[str, float]:
+def _step(step: int, state: RunState, *, run: Run, workers: Workers, pipeline: Pipeline | Replay) -> dict[str, float]:
     """One turn of the loop; returns its metrics."""
     config, watch = run.config, Stopwatch()
     groups = sample_groups(step, state, pipeline, workers, config, watch)
-    run.record_rollouts(step + 1, rollout_records(step + 1, groups))  # before anything is dropped
+    run.record_rollouts(step + 1, rollout_records(step + 1, groups, watch.seconds))  # before anything is dropped
     metrics = step_metrics(groups, weight_version=state.weight_version) | workers.health_metrics()
     if config.dynamic_sampling.max_rounds:
         metrics |= dynamic_metrics(groups, config.queries_per_step)

@@ -17,6 +17,11 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     source.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with this run from its newest checkpoint")
     add_start_options(train)
     train.add_argument(
+        "--replay", type=Path, metavar="RUN_DIR",
+        help="with --config: learn from what this run recorded, scored anew, in place of sampling; with its own "
+        "config.yaml on the same machine every loss is the same to the bit",
+    )  # fmt: skip
+    train.add_argument(
         "overrides", nargs="*", metavar="key=value",
         help="settings, e.g. learner.learning_rate=1e-5; of a run that goes on, the layout only, e.g. "
         "learner.num_ranks=2 learner.zero_stage=3 rollout.num_workers=2",
@@ -70,9 +75,12 @@ def start(
 def _train(options: argparse.Namespace) -> int:
     if options.resume and options.resume_if_exists:
         raise UserError("--resume-if-exists goes with --config; --resume alone goes on with a run that is there")
+    if options.resume and options.replay:
+        raise UserError("--replay goes with --config; a replay that was stopped goes on with --resume alone")
+    replay = [f"records.replay={options.replay}"] if options.replay else []
     return start(
         options.config,
-        options.overrides,
+        [*options.overrides, *replay],
         resume=options.resume,
         resume_if_exists=options.resume_if_exists,
         dry_run=options.dry_run,

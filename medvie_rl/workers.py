@@ -16,6 +16,7 @@ from learner.batching import make_update_batches
 from learner.config import LearnerConfig
 from learner.types import ALL, FROZEN, TRAINED, ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 from learner.worker import LearnerWorker
+from medvie_rl.batch import score_request
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
 from medvie_rl.data.ocr_prompt import OcrPrompts
@@ -27,10 +28,10 @@ from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
 from medvie_rl.grammar import answer_grammar, has_reasoning_tokens, max_reasoning_characters
 from rewards.components import ComponentLoadError
-from rewards.types import Score, ScoreRequest
+from rewards.types import Score
 from rewards.worker import RewardWorker
 from rollout.config import worker_environment
-from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup, WeightReceipt
+from rollout.types import GenerationRequest, RolloutGroup, WeightReceipt
 from rollout.worker import RolloutWorker
 
 _EXPORTED = "exported"
@@ -338,23 +339,6 @@ def _read_text(config: Config, data: RunData, tokenizer: Any, status: Callable[[
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return ocr
-
-
-def score_request(query: Query, rollout: Rollout, *, max_tokens: int) -> ScoreRequest:
-    """What the reward actor is asked about one response, of `max_tokens` at most."""
-    return ScoreRequest(
-        query_id=query.id,
-        document_id=query.document.id,
-        schema=query.document.schema,
-        asked=query.keys,
-        truth=query.document.annotation,
-        response=rollout.text,
-        reasoning=query.reasoning,
-        truncated=rollout.finish_reason is FinishReason.LENGTH,
-        num_tokens=len(rollout.token_ids),
-        max_tokens=max_tokens,
-        columns=query.columns,
-    )
 
 
 def learner_environment(config: LearnerConfig, *, on_gpu: bool) -> dict[str, str]:

@@ -147,7 +147,7 @@ def _banned_ids(config: Any) -> list[int]:
 def _reward(
     config: Config, data: RunData, queries: Sequence[Query], processor: Any, end: int, lengths: list[int]
 ) -> Any:
-    from medvie_rl.workers import score_request
+    from medvie_rl.batch import score_request
     from rewards.scorer import Scorer
     from rollout.types import FinishReason, Rollout
 

@@ -111,14 +111,8 @@ class QueryStream:
         columns = draw_columns(self._own("columns", position), schema, keys, config.column_fraction)
         words = self._own("paraphrases", position)
         descriptions = draw_paraphrases(words, schema, keys, columns, config.paraphrase_fraction)
-        return Query(
-            id=f"{_PREFIX}{position}",
-            document=document,
-            keys=keys,
-            truth=_truth(document, keys, columns),
-            reasoning=reasoning,
-            columns=columns,
-            descriptions=descriptions,
+        return make_query(
+            f"{_PREFIX}{position}", document, keys, reasoning=reasoning, columns=columns, descriptions=descriptions
         )
 
     def _epoch(self, epoch: int) -> list[int]:
@@ -147,6 +141,27 @@ class QueryStream:
         keys = (chosen + chosen_absent) or [rng.choice(schema.keys)]
         rng.shuffle(keys)
         return tuple(keys)
+
+
+def make_query(
+    name: str,
+    document: Document,
+    keys: tuple[str, ...],
+    *,
+    reasoning: bool,
+    columns: Mapping[str, tuple[str, ...]],
+    descriptions: Mapping[str, str],
+) -> Query:
+    """The query that asks a document for these keys, with what the document has of them."""
+    return Query(
+        id=name,
+        document=document,
+        keys=keys,
+        truth=_truth(document, keys, columns),
+        reasoning=reasoning,
+        columns=columns,
+        descriptions=descriptions,
+    )
 
 
 def evaluation_queries(documents: Sequence[Document], schemas: Mapping[str, Schema], *, reasoning: bool) -> list[Query]:

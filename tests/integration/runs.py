@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from medvie_rl.records import RolloutRecord, read_records, recorded_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 600
@@ -85,7 +88,17 @@ def assert_same_run(folder: Path, other: Path) -> None:
     """Two runs left the same numbers and records, to the bit: all but times and memory."""
     assert without_times(metrics_of(folder)) == without_times(metrics_of(other))
     assert summary_of(folder) == summary_of(other)
-    for name in ("rollouts", "evaluations"):
-        ours, theirs = ({path.name: path.read_bytes() for path in (each / name).iterdir()} for each in (folder, other))
-        assert ours.keys() == theirs.keys(), name
-        assert [file for file in ours if ours[file] != theirs[file]] == [], name
+    assert records_of(folder) == records_of(other)
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in (each / "evaluations").iterdir()} for each in (folder, other)
+    )
+    assert ours.keys() == theirs.keys()
+    assert [file for file in ours if ours[file] != theirs[file]] == []
+
+
+def records_of(folder: Path) -> dict[int, list[RolloutRecord]]:
+    """The recorded rollouts of a run by step, without the seconds."""
+    return {
+        step: [replace(record, generate_seconds=0.0, score_seconds=0.0) for record in read_records(path)]
+        for step, path in recorded_steps(folder).items()
+    }

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import ray
 
-from runs import ROOT, SMALL, metrics_of, recorded, train_command
+from runs import ROOT, SMALL, metrics_of, records_of, train_command
 
 pytestmark = pytest.mark.full
 
@@ -53,7 +53,8 @@ def test_a_run_survives_killed_and_stopped_engines_and_a_full_object_store(clust
     assert [entry["step"] for entry in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1]["rollout/lost_workers"] == 2
     planned = [(f"train-{position}", trace) for position in range(36) for trace in range(4)]
-    assert [(entry["query"], entry["trace"]) for entry in recorded(folder)] == planned
+    records = [record for _, of_step in sorted(records_of(folder).items()) for record in of_step]
+    assert [(record.query, record.trace) for record in records] == planned
     deadline = time.monotonic() + 30
     while (left := _engines()) and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from medvie_rl.config import load_config
-from runs import SMALL, assert_same_run, metrics_of, resume_command, run, run_to_end
+from runs import SMALL, assert_same_run, metrics_of, records_of, resume_command, run, run_to_end
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_a_run_goes_on_in_another_layout(copied_run: Path, small_run: Path) -> N
     assert found[5]["loss/sampler_logprob_difference_max"] < 1e-4
     assert found[5]["loss/learning_rate"] == expected[5]["loss/learning_rate"]
     ours, theirs = (
-        (each / "rollouts" / "step-000005.jsonl").read_text().splitlines() for each in (copied_run, small_run)
+        [(record.query, record.trace, record.response) for record in records_of(each)[5]]
+        for each in (copied_run, small_run)
     )
     assert len(ours) == 6 * 4 and fmean(a == b for a, b in zip(ours, theirs, strict=True)) > 0.8
 

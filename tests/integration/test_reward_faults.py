@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import ROOT, SMALL, metrics_of, only_run, run, run_to_end, train_command
+from runs import ROOT, SMALL, metrics_of, only_run, records_of, run, run_to_end, train_command
 
 SHORT = (*SMALL, "num_steps=2", "data.num_validation=4", "data.num_test=4", "evaluation.every=0", "checkpoint.every=0")
 MARK = "MEDVIE_TEST_RUN"
@@ -51,21 +51,21 @@ def test_responses_that_hang_or_crash_the_scoring_are_counted_and_the_run_ends_w
     metrics = metrics_of(folder)[1:]
     seen: Counter[str] = Counter()
     for step, entry in enumerate(metrics, start=1):
-        path = folder / "rollouts" / f"step-{step:06d}.jsonl"
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        statuses = Counter(record["status"] for record in records)
+        records = records_of(folder)[step]
+        statuses = Counter(record.status.value for record in records)
         assert (statuses["timeout"], statuses["crashed"]) == (entry["reward/timeout"], entry["reward/crashed"])
         assert f"step {step}: scoring failed: {statuses['timeout']} timed out" in output
         seen += statuses
         for record in records:
-            kind = sum(record["response"].encode()) % 7
-            assert (record["status"] == "timeout") == (kind == 0) and (record["status"] == "crashed") == (kind == 1)
-            if record["status"] == "timeout":
-                assert (record["reward"], record["detail"]) == (0.0, "not scored within 1 s")
-            elif record["status"] == "crashed":
-                assert (record["reward"], record["detail"][-22:]) == (0.0, "exit code -11 (SIGSEGV)"[-22:])
+            assert record.response is not None and record.detail is not None
+            kind = sum(record.response.encode()) % 7
+            assert (record.status == "timeout") == (kind == 0) and (record.status == "crashed") == (kind == 1)
+            if record.status == "timeout":
+                assert (record.reward, record.detail) == (0.0, "not scored within 1 s")
+            elif record.status == "crashed":
+                assert (record.reward, record.detail[-22:]) == (0.0, "exit code -11 (SIGSEGV)"[-22:])
             else:
-                assert record["components"]["mine"] == 0.125
+                assert record.components["mine"] == 0.125
         assert entry["reward/component_error"] == 0
     assert len(metrics) == 2 and seen["timeout"] > 0 and seen["crashed"] > 0
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["num_steps"] == 2

@@ -11,7 +11,7 @@ from wandb.proto import wandb_internal_pb2
 
 from medvie_rl.config import load_config
 from medvie_rl.data.store import open_split
-from runs import ROOT, metrics_of, only_run, run, run_to_end, summary_of, train_command
+from runs import ROOT, metrics_of, only_run, records_of, run, run_to_end, summary_of, train_command
 
 
 def test_the_run_directory_is_complete(small_run: Path) -> None:
@@ -19,9 +19,9 @@ def test_the_run_directory_is_complete(small_run: Path) -> None:
     assert [entry["step"] for entry in metrics] == list(range(7))
     assert all("eval/f1" in metrics[step] for step in (0, 2, 4, 6))
     assert max(entry["loss/sampler_logprob_difference_max"] for entry in metrics[1:] if "loss/loss" in entry) < 1e-4
-    records = (small_run / "rollouts" / "step-000001.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(records) == 6 * 4
-    assert fmean(json.loads(record)["reward"] for record in records) == metrics[1]["reward/mean"]
+    records = records_of(small_run)
+    assert list(records) == [1, 2, 3, 4, 5, 6] and len(records[1]) == 6 * 4
+    assert fmean(record.reward for record in records[1]) == metrics[1]["reward/mean"]
     for name in ("config.yaml", "summary.json", "curves.png", "examples.png", "evaluations/before.json"):
         assert (small_run / name).stat().st_size > 100
     assert len(list((small_run / "checkpoints").glob("step-*"))) in (2, 3)  # two and the best

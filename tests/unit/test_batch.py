@@ -11,7 +11,6 @@ from learner.types import TrainingGroup, UpdateCost, UpdateStats
 from medvie_rl.batch import (
     ScoredGroup,
     make_training_groups,
-    rollout_records,
     sampled_groups,
     step_metrics,
     update_metrics,
@@ -161,17 +160,6 @@ def test_every_class_and_every_failure_of_scoring_is_counted() -> None:
     assert (metrics["reward/timeout"], metrics["reward/crashed"], metrics["reward/component_error"]) == (2, 1, 1)
     assert metrics["reward/component_mine"] == pytest.approx(0.75)
     assert not [name for name in metrics if name.startswith("reward/status_")]
-
-
-def test_every_response_is_recorded_with_its_reward() -> None:
-    records = list(rollout_records(5, [scored([RIGHT, HALF])]))
-    assert [record["reward"] for record in records] == pytest.approx([1.0, 0.775])
-    assert [record["trace"] for record in records] == [0, 1]
-    assert records[1]["outcomes"] == [["drug", "correct"], ["dose", "omitted"]]
-    assert (records[1]["counts"]["correct"], records[1]["counts"]["omitted"], records[1]["faults"]) == (1, 1, [])
-    assert records[1]["components"] == pytest.approx({"precision": 0.45, "recall": 0.225, "format": 0.1})
-    assert (records[1]["status"], records[1]["detail"]) == ("ok", "")
-    assert records[0]["step"] == 5 and records[0]["weight_version"] == 3
 
 
 def test_metrics_of_an_update() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from medvie_rl.data.load import load_schemas
 from medvie_rl.data.queries import Query, QueryConfig, QueryStream
 from medvie_rl.data.store import Document, open_split
 from medvie_rl.demonstrations import Demonstration, DemonstrationStream, answer_text
-from medvie_rl.errors import ConfigError
+from medvie_rl.errors import ConfigError, UserError
+from medvie_rl.records import RolloutRecord, without_texts, write_records
 from medvie_rl.traces import ReasoningTrace, RecordedResponse, Traces, read_traces, traces_digest
 from rewards.config import RewardConfig
 from rewards.parsing import parse_response
 from rewards.schema import FieldSpec, Schema
 from rewards.scorer import Scorer
-from rewards.types import AnswerStatus, Score, ScoreRequest
+from rewards.types import AnswerStatus, LeafCounts, Score, ScoreRequest
 from rewards.values import is_left_out
+from rollout.types import FinishReason
 
 LOCAL = Path("conf/local.yaml")
 SLIPS = open_split("medvie_rl/nano/slips", "train").documents
@@ -209,40 +212,54 @@ def test_sources_without_traces_are_refused(write: Callable[..., Path], tmp_path
     for source, message in (
         (tmp_path / "none", "no file or run directory"),
         (write(""), "has no lines"),
-        (tmp_path, "no run directory with recorded rollouts"),
+        (tmp_path, "sft.traces: .* not a run directory"),
     ):
         with pytest.raises(ConfigError, match=message):
             read(source)
 
 
 def test_the_digest_tells_traces_apart(write: Callable[..., Path], tmp_path: Path) -> None:
-    first, second = write("a", name="rollouts/step-000001.jsonl"), write("b", name="rollouts/step-000002.jsonl")
-    digests = [traces_digest(first), traces_digest(second), traces_digest(tmp_path)]
-    assert len(set(digests)) == 3 and digests == [traces_digest(path) for path in (first, second, tmp_path)]
-    second.unlink()
-    assert traces_digest(tmp_path) not in digests[1:]
+    first, second = write("a", name="a.jsonl"), write("b", name="b.jsonl")
+    run = tmp_path / "run"
+    recorded(run, 1, record("a", 0.5))
+    digests = [traces_digest(path) for path in (first, second, run)]
+    assert len(set(digests)) == 3 and digests == [traces_digest(path) for path in (first, second, run)]
+    recorded(run, 2, record("b", 0.5))
+    assert traces_digest(run) not in digests
     with pytest.raises(ConfigError, match="no file or run directory"):
         traces_digest(tmp_path / "none")
 
 
-def record(query: str, reward: float, **changes: Any) -> dict[str, Any]:
-    return {
-        "query": query, "document": SLIPS[0].id, "keys": ["patient"], "columns": {}, "descriptions": {},
-        "reasoning": True, "response": f"<think>{query}</think>{{}} {reward}", "finish_reason": "stop",
-        "reward": reward,
-    } | changes  # fmt: skip
+def record(query: str, reward: float, **changes: Any) -> RolloutRecord:
+    made = RolloutRecord(
+        step=1, query=query, document=SLIPS[0].id, trace=0, keys=("patient",), columns={}, descriptions={},
+        reasoning=True, response=f"<think>{query}</think>{{}} {reward}", prompt_ids=(1,), token_ids=(2,),
+        sampler_logprobs=(-0.5,), num_tokens=1, finish_reason=FinishReason.STOP, weight_version=0, reward=reward,
+        components={}, precision=0.0, recall=0.0, status=AnswerStatus.OK, detail="", faults=(), counts=LeafCounts(),
+        outcomes=(), generate_seconds=0.0, score_seconds=0.0,
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
-def test_a_runs_best_responses_are_taken(write: Callable[..., Path], tmp_path: Path) -> None:
-    write(
+def recorded(run: Path, step: int, *records: RolloutRecord) -> Path:
+    (run / "rollouts").mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").touch()
+    path = run / "rollouts" / f"step-{step:06d}.parquet"
+    write_records(path, [replace(record, step=step) for record in records])
+    return path
+
+
+def test_a_runs_best_responses_are_taken(tmp_path: Path) -> None:
+    recorded(
+        tmp_path,
+        1,
         record("a", 0.6),
         record("a", 0.9, response="best", descriptions={"patient": "the name"}),
         record("a", 0.9, response="as good, but later"),
-        record("a", 1.0, finish_reason="length"),
+        record("a", 1.0, finish_reason=FinishReason.LENGTH),
         record("b", 0.49),
-        name="rollouts/step-000001.jsonl",
     )
-    write(record("c", 0.5, document=SLIPS[1].id, reasoning=False), name="rollouts/step-000002.jsonl")
+    recorded(tmp_path, 2, record("c", 0.5, document=SLIPS[1].id, reasoning=False))
     best = RecordedResponse(text="best", keys=("patient",), reasoning=True, descriptions={"patient": "the name"})
     direct = RecordedResponse(text="<think>c</think>{} 0.5", keys=("patient",), reasoning=False)
     assert read(tmp_path) == {SLIPS[0].id: [best], SLIPS[1].id: [direct]}
@@ -257,12 +274,12 @@ def test_a_runs_best_responses_are_taken(write: Callable[..., Path], tmp_path: P
     assert query.truth == {"patient": SLIPS[0].annotation["patient"]}
 
 
-def test_records_of_other_documents_or_programs_are_refused(write: Callable[..., Path], tmp_path: Path) -> None:
-    write(record("a", 0.9), record("b", 0.9, document="other"), name="rollouts/step-000001.jsonl")
-    with pytest.raises(ConfigError, match=r"step-000001\.jsonl, line 2: the training split has no document 'other'"):
+def test_records_of_other_documents_or_without_responses_are_refused(tmp_path: Path) -> None:
+    path = recorded(tmp_path, 1, record("a", 0.9), record("b", 0.9, document="other"))
+    with pytest.raises(ConfigError, match=r"step-000001\.parquet, query b: the training split has no document 'other'"):
         read(tmp_path)
-    write({"query": "a"}, name="rollouts/step-000001.jsonl")
-    with pytest.raises(ConfigError, match=r"line 1: no document, keys, .* in the record"):
+    write_records(path, [without_texts(record("a", 0.9))], texts_left_out="records.private")
+    with pytest.raises(UserError, match=r"not kept \(records\.private\), without which sft\.traces cannot learn"):
         read(tmp_path)
 
 
@@ -294,6 +311,7 @@ def test_the_loss_is_the_negative_log_likelihood_and_stays_it(tmp_path: Path) ->
         ("pipeline_depth=1", "pipeline_depth: supervised fine-tuning samples nothing, expected 0, got 1"),
         ("rails.stop_reward_share=0.5", "rails.stop_reward_share: supervised"),
         ("sft.min_reward=.nan", "sft.min_reward: expected a number"),
+        ("records.replay=runs/any", "records.replay: supervised fine-tuning replays nothing"),
         ("sft.trace=x", "did you mean 'sft.traces'"),
     ],
 )

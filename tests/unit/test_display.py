@@ -15,6 +15,6 @@ def test_failures_of_scoring_have_a_line_of_their_own(capsys: pytest.CaptureFixt
     display.step(4, metrics | {"reward/timeout": 0.0})
     failed, third, fourth = capsys.readouterr().out.splitlines()
     assert failed == (
-        "step 3: scoring failed: 2 timed out, 1 raised in a reward component; see runs/r/rollouts/step-000003.jsonl"
+        "step 3: scoring failed: 2 timed out, 1 raised in a reward component; see medvie rollouts runs/r --step 3"
     )
     assert third.startswith("step 3/40  reward 0.500 ") and fourth.startswith("step 4/40  reward 0.500 ")

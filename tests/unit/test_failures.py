@@ -57,7 +57,7 @@ def test_the_suspects_responses_are_written_and_named(run: Run) -> None:
     assert raised.value.__cause__ is error
     message = str(raised.value)
     assert message.startswith("step 7: the loss of minibatch 0 is not finite: queries q1, q2, q3; look at")
-    assert message.endswith(f"Documents: doc-b, doc-c; responses, logprobs and rewards are in {path}")
+    assert message.endswith(f"Documents: doc-b, doc-c; their records are in {path}")
 
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [(line["query"], line["trace"]) for line in lines] == [(q, t) for q in ("q1", "q2", "q3") for t in (0, 1)]
@@ -65,6 +65,16 @@ def test_the_suspects_responses_are_written_and_named(run: Run) -> None:
     assert (first["document"], first["response"], first["reward"]) == ("doc-c", '{"drug": "aspirin"}', 1.0)
     assert (first["prompt_ids"], first["token_ids"], first["sampler_logprobs"]) == ([7, 8], [5, 0], [-0.25, -1e-9])
     assert (first["step"], lines[1]["token_ids"], lines[1]["response"]) == (7, [5, 1], "für")
+
+
+def test_in_private_the_suspects_are_named_without_what_they_answered(run: Run) -> None:
+    run.config.records.private = True
+    with pytest.raises(FloatingPointError), dumped_if_suspect(run, 7, [scored("q1", "doc-c")]):
+        raise NonFiniteError("the loss is not finite", ("q1",))
+    first, _ = (run.folder / "failures" / "step-000007.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "aspirin" not in first
+    kept = json.loads(first)
+    assert (kept["document"], kept["reward"], kept["response"], kept["token_ids"]) == ("doc-c", 1.0, None, None)
 
 
 def test_an_update_that_works_and_any_other_error_leave_nothing(run: Run) -> None:

@@ -122,16 +122,19 @@ def test_the_engine_that_recognises_text_counts_where_it_is_asked() -> None:
     assert fingerprint(config, data)["OCR engine"].startswith("rapidocr-")
 
 
-def test_traces_count_wherever_they_lie(tmp_path: Path) -> None:
+def test_recorded_rollouts_count_wherever_they_lie(tmp_path: Path) -> None:
     config = load_config(Path("conf/local.yaml"))
     data = load_run_data(config)
-    found = []
-    for text, folder in (("a", "x"), ("a", "y"), ("b", "z")):
+    traces, replayed = [], []
+    for content, folder in ((b"a", "x"), (b"a", "y"), (b"b", "z")):
         (tmp_path / folder / "rollouts").mkdir(parents=True)
-        (tmp_path / folder / "rollouts" / "step-000001.jsonl").write_text(text, encoding="utf-8")
-        config.sft.traces = str(tmp_path / folder)
-        found.append(fingerprint(config, data)["traces"])
-    assert found[0] == found[1] != found[2]
+        (tmp_path / folder / "config.yaml").touch()
+        (tmp_path / folder / "rollouts" / "step-000001.parquet").write_bytes(content)
+        config.sft.traces = config.records.replay = str(tmp_path / folder)
+        found = fingerprint(config, data)
+        traces.append(found["traces"])
+        replayed.append(found["replayed rollouts"])
+    assert traces[0] == traces[1] != traces[2] and replayed[0] == replayed[1] != replayed[2]
 
 
 @pytest.mark.parametrize(

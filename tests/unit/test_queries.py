@@ -260,7 +260,7 @@ def test_the_stream_is_the_same_in_parts_resumed_and_in_another_process() -> Non
 
 def test_the_truth_of_a_query_is_a_whole_answer_to_it() -> None:
     """What is asked, what counts as true and what is scored are the same thing, also for tables in part."""
-    from medvie_rl.workers import score_request
+    from medvie_rl.batch import score_request
 
     scorer = Scorer(RewardConfig(), {"form": FORM})
     queries = form_stream(**ON | {"column_fraction": 0.8, "reasoning_fraction": 0.0}).take(0, 200)

@@ -52,7 +52,7 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(config: Config) ->
     run.start_logging(RunState())
     for step in range(5):
         run.log(step, {"reward/mean": step / 10})
-        run.record_rollouts(step, [{"step": step}])
+        run.record_rollouts(step, [])
     for name in ("step-000002", "step-000004", "before", "after"):
         run.record_evaluation(name, {})
     run.finish({"before": {}, "after": {}, "delta_f1": 0.0})
@@ -68,7 +68,7 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(config: Config) ->
     again.start_logging(RunState(step=3))
     assert [entry["step"] for entry in again.metrics()] == [0, 1, 2, 3]
     assert sorted(path.name for path in (folder / "rollouts").iterdir()) == [
-        "step-000000.jsonl", "step-000001.jsonl", "step-000002.jsonl", "step-000003.jsonl",
+        "step-000000.parquet", "step-000001.parquet", "step-000002.parquet", "step-000003.parquet",
     ]  # fmt: skip
     assert sorted(path.stem for path in (folder / "evaluations").iterdir()) == ["before", "step-000002"]
     assert not (folder / "summary.json").exists()
@@ -165,7 +165,7 @@ def test_a_named_folder_takes_a_run_once(config: Config, tmp_path: Path) -> None
     folder = tmp_path / "deep" / "run"
     run = Run.create(config, folder)
     run.check_inputs({"schema": "1"})
-    run.record_rollouts(1, [{}])
+    run.record_rollouts(1, [])
     (folder / "checkpoints" / ".step-000000.partial").mkdir()
     with pytest.raises(ConfigError, match="another process works on this run"):
         Run.create(config, folder)
