@@ -89,6 +89,17 @@ def test_the_best_policy_extracts_from_an_image(small_run: Path, tmp_path: Path)
     assert "problem" not in constrained
 
 
+def test_evaluations_sample_and_constrain_answers_as_configured(tmp_path: Path) -> None:
+    answers = ("evaluation.constrained=true", "evaluation.sampling.temperature=1.5")  # a quarter would be no JSON
+    size = ("num_steps=1", "queries_per_step=2", "data.num_validation=4", "data.num_test=30")
+    run_to_end(train_command(tmp_path, *answers, *size, "rollout.num_workers=1", "learner.num_ranks=1"))
+    for name in ("before", "after"):
+        evaluation = json.loads((only_run(tmp_path) / f"evaluations/{name}.json").read_text(encoding="utf-8"))
+        ended = [entry for entry in evaluation["documents"] if entry["finish_reason"] == "stop"]
+        assert len(ended) >= 25
+        assert {entry["status"] for entry in ended} == {"ok"}
+
+
 FULL = ("learner.learning_rate=1e-4",)
 LORA = ("learner.lora.rank=16", "learner.learning_rate=1e-3")
 
