@@ -56,7 +56,7 @@ def test_components_from_a_file(tmp_path: Path) -> None:
             "reward.components: expected a list, each item with function, weight, name, got",
         ),
         ("reward.on_component_error=ignore", "reward.on_component_error must be stop or count"),
-        ("reward.num_processes=4", "cluster.reward_cpus: reward.num_processes 4 needs as many CPUs, got 0.5"),
+        ("reward.num_processes=4", "cluster.reward_cpus: reward.num_processes 4 needs as many CPUs, got 0.25"),
         ("reward.f_beta=-1", "reward.f_beta must be above 0"),
         ("reward.f_bta=1", "did you mean 'reward.f_beta'"),
     ],
