@@ -37,7 +37,7 @@ class RunState:
 
     step: int = 0
     weight_version: int = 0
-    next_query: int = 0  # of the stream of training queries: batches in flight have theirs already
+    next_query: int = -1  # of the training queries, beyond those in flight; -1: every step took as many as configured
     informative_share: float = 1.0  # of the groups sampled lately, see dynamic_sampling
     best_step: int = -1
     best_value: float = -1.0  # of checkpoint.best_metric

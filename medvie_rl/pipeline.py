@@ -34,6 +34,8 @@ class Pipeline:
         self._workers, self._queries, self._config, self._state = workers, queries, config, state
         self._restored = {step: list(groups) for step, groups in in_flight.items()}
         self._pending: dict[int, tuple[list[Query], Work]] = {}
+        if state.next_query < 0:
+            state.next_query = (state.step + len(in_flight)) * config.queries_per_step
 
     def take(self, step: int) -> Batch:
         """The queries of the step and their rollouts; asks for the batches that the depth allows to be ahead."""

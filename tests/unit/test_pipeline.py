@@ -66,7 +66,7 @@ def stream() -> QueryStream:
 
 def run(engines: Any, depth: int, *, start: int = 0, stop: int = NUM_STEPS, in_flight: Any = None) -> Any:
     """Train from `start` up to `stop`: per step its queries and their versions; and what is in flight at the end."""
-    state = RunState(next_query=(start + len(in_flight or {})) * NUM_QUERIES)
+    state = RunState(step=start)
     pipeline = Pipeline(engines, stream(), config(depth), state, in_flight or {})
     taken = []
     for step in range(start, stop):
