@@ -137,7 +137,9 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
             hidden = self.policy.model(
                 input_ids=input_ids, layout=layout, position_ids=position_ids, use_cache=False, **images
             ).last_hidden_state[0]  # [M, D]
-        hidden = hidden[predicting]  # [N, D]; N is 0 where there are padding rows only: every module runs all the same
+        # N is 0 where there are padding rows only: every module runs all the same. Plain indexing would add up the
+        # gradients of a token that predicts several in the order in which threads come.
+        hidden = hidden.index_select(0, predicting)  # [N, D]
         settings = (temperature, banned_token_ids, entropy_gradient)
         num_chunks = self._num_chunks(len(hidden))
         if num_chunks == 1:

@@ -302,11 +302,11 @@ def test_extraction_asks_as_training_does(tmp_path: Path, capsys: pytest.Capture
     assert trained == ("Pt Rita Lopez", "age 70")
     content = split.images(document)[document.image_keys[0]]
     asked = _Page(Path("slip.png"), document.image_keys[0], content, document.image_sizes[0])
-    (made,) = _with_prompts(processor, _Question(template, schema, True, "", config), [asked])
+    (made,) = _with_prompts(processor, _Question(template, schema, True, "", config, constrained=False), [asked])
     text = template.user_text(schema, schema.keys, reasoning=True, ocr=trained)
     assert made.prompt == render_chat(processor, text)
     assert "ocr.max_tokens=30 left out 2 recognised lines of 1 of 1 documents" in capsys.readouterr().err
-    (plain,) = _with_prompts(processor, _Question(template, schema, True, "", OcrConfig()), [asked])
+    (plain,) = _with_prompts(processor, _Question(template, schema, True, "", OcrConfig(), constrained=False), [asked])
     assert plain.prompt == render_chat(processor, template.user_text(schema, schema.keys, reasoning=True))
 
 
