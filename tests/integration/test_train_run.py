@@ -104,7 +104,7 @@ FULL = ("learner.learning_rate=1e-4",)
 LORA = ("learner.lora.rank=16", "learner.learning_rate=1e-3")
 
 
-@pytest.mark.parametrize("trained", [FULL, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("trained", [FULL, pytest.param(LORA, marks=pytest.mark.full)], ids=["full", "lora"])
 def test_held_out_f1_improves(trained: tuple[str, ...], tmp_path: Path) -> None:
     length = ("num_steps=16", "data.num_validation=12", "data.num_test=60", "evaluation.every=0")
     run_to_end(train_command(tmp_path, *length, "learner.lr_schedule=constant", *trained))
