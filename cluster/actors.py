@@ -13,6 +13,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.errors import ClusterError, DeadActorError
 
+_FINISH_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
@@ -62,8 +64,12 @@ class ActorGroup:
             )
         return address, found
 
-    def close(self) -> None:
-        """End the actors and give their resources back."""
+    def close(self, finish: str = "") -> None:
+        """End the actors and give their resources back. The method `finish` of each, if named, is called before, to
+        end what the actor itself has started; one that does not answer is ended all the same."""
+        if finish:
+            pending = [getattr(actor, finish).remote() for actor in self.actors]
+            ray.wait(pending, num_returns=len(pending), timeout=_FINISH_SECONDS)
         for actor in self.actors:
             ray.kill(actor)
         self.actors.clear()

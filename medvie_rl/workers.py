@@ -88,7 +88,8 @@ class Workers:
 
     def close(self) -> None:
         """End all actors."""
-        for group in (self._rollouts, self._rewards, self._learners):
+        self._rewards.close("close")  # it has processes of its own
+        for group in (self._rollouts, self._learners):
             group.close()
 
     # --- generate and score ------------------------------------------------------------------------------------------
