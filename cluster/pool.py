@@ -64,14 +64,7 @@ class WorkerPool:
         """Do `call` on every worker that lives; the results of those that still do afterwards, at least one."""
         while True:
             self._admit()
-            deadline = time.monotonic() + self._config.call_seconds * (1 + self._num_at_work)
-            asked = {index: (actor, call(actor)) for index, actor in self._live.items()}
-            results = []
-            for index, (actor, reference) in asked.items():
-                try:
-                    results.append(self._result_by(reference, deadline, what))
-                except DeadActorError as error:
-                    self.lose(index, actor, str(error))
+            results = self._ask_all(call, self._config.call_seconds * (1 + self._num_at_work), what)
             if results:
                 return results
 
@@ -123,15 +116,20 @@ class WorkerPool:
 
     def _check_health(self) -> None:
         """Ask every worker for a sign of life, unless some are at work: they would answer behind it."""
-        if self._num_at_work:
-            return
-        deadline = time.monotonic() + self._config.health_seconds
-        signs = {index: (actor, actor.__ray_ready__.remote()) for index, actor in self._live.items()}
-        for index, (actor, reference) in signs.items():
+        if not self._num_at_work:
+            self._ask_all(lambda actor: actor.__ray_ready__.remote(), self._config.health_seconds, "a sign of life")
+
+    def _ask_all(self, call: Callable[[Any], Any], seconds: float, what: str) -> list[Any]:
+        """Results of a call of every worker that lives; those without one in that time are lost."""
+        deadline = time.monotonic() + seconds
+        asked = {index: (actor, call(actor)) for index, actor in self._live.items()}
+        results = []
+        for index, (actor, reference) in asked.items():
             try:
-                self._result_by(reference, deadline, "a sign of life")
+                results.append(self._result_by(reference, deadline, what))
             except DeadActorError as error:
                 self.lose(index, actor, str(error))
+        return results
 
     def _result_by(self, reference: Any, deadline: float, what: str) -> Any:
         """Raises DeadActorError when the actor has died, or has not answered by the deadline."""

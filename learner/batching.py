@@ -9,9 +9,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from operator import itemgetter
 
 from learner.config import LearnerConfig
-from learner.layout import prefix_tree
+from learner.layout import RowLayout, prefix_tree
 from learner.types import TrainingGroup, UpdateBatch
 
 
@@ -19,7 +20,7 @@ def row_length(group: TrainingGroup) -> int:
     """Tokens of the group's packed row, what responses begin with in common counted once. A response's last token
     predicts nothing and is left out."""
     branches, _ = prefix_tree([response.token_ids[:-1] for response in group.responses])
-    return len(group.prompt_ids) + sum(branch.own for branch in branches)
+    return RowLayout(len(group.prompt_ids), branches, padding=0).num_tokens
 
 
 def num_response_tokens(groups: Sequence[TrainingGroup]) -> int:
@@ -76,6 +77,8 @@ def make_update_batches(
 
 def split_long_group(group: TrainingGroup, max_tokens: int) -> list[TrainingGroup]:
     """The group itself, or several with the same prompt and fewer responses each, none longer than `max_tokens`."""
+    if row_length(group) <= max_tokens:
+        return [group]
     parts: list[TrainingGroup] = []
     for response in group.responses:
         if parts:
@@ -98,10 +101,10 @@ def spread_over_ranks(groups: Sequence[TrainingGroup], num_ranks: int) -> list[l
     gets a padding group."""
     ranks: list[list[TrainingGroup]] = [[] for _ in range(num_ranks)]
     tokens = [0] * num_ranks
-    for group in sorted(groups, key=row_length, reverse=True):
+    for length, group in _longest_first(groups):
         rank = tokens.index(min(tokens))
         ranks[rank].append(group)
-        tokens[rank] += row_length(group)
+        tokens[rank] += length
     padding = replace(min(groups, key=lambda group: len(group.prompt_ids)), responses=())
     return [groups_of_rank or [padding] for groups_of_rank in ranks]
 
@@ -114,11 +117,14 @@ def plan_micro_batches(
     To reach that number the largest micro-batches are halved, and when all hold one row, padding groups are added.
     """
     plan: list[list[TrainingGroup]] = []
-    for group in sorted(groups, key=row_length, reverse=True):
-        if plan and sum(map(row_length, plan[-1])) + row_length(group) <= max_tokens:
+    num_tokens = 0  # of the last micro-batch
+    for length, group in _longest_first(groups):
+        if plan and num_tokens + length <= max_tokens:
             plan[-1].append(group)
+            num_tokens += length
         else:
             plan.append([group])
+            num_tokens = length
     while len(plan) < num_micro_batches:
         largest = max(range(len(plan)), key=lambda index: (len(plan[index]), -index))
         rows = plan[largest]
@@ -127,6 +133,11 @@ def plan_micro_batches(
         else:
             plan[largest : largest + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
     return plan
+
+
+def _longest_first(groups: Sequence[TrainingGroup]) -> list[tuple[int, TrainingGroup]]:
+    """(row length, group): each length takes a prefix tree, so it is computed once."""
+    return sorted(((row_length(group), group) for group in groups), key=itemgetter(0), reverse=True)
 
 
 def _deal(groups: Sequence[TrainingGroup], num_minibatches: int) -> list[list[TrainingGroup]]:

@@ -18,7 +18,7 @@ from learner.config import LoraConfig
 
 SEED = 2106_09685  # of the adapters' A; which one does not matter
 _ADAPTER = "default"  # peft's name for the only adapter
-_LANGUAGE, _VISION = "model.language_model", "model.visual"
+_LANGUAGE, VISION = "model.language_model", "model.visual"
 
 
 def attach_lora(policy: Any, config: LoraConfig) -> str:
@@ -30,8 +30,8 @@ def attach_lora(policy: Any, config: LoraConfig) -> str:
     import peft
 
     counts = _count_bound(policy, _LANGUAGE, config.targets, "targets")
-    counts |= _count_bound(policy, _VISION, config.vision_targets, "vision_targets")
-    parts = ((_LANGUAGE, config.targets), (_VISION, config.vision_targets))
+    counts |= _count_bound(policy, VISION, config.vision_targets, "vision_targets")
+    parts = ((_LANGUAGE, config.targets), (VISION, config.vision_targets))
     pattern = "|".join(_pattern(part, targets) for part, targets in parts if targets)
     others = [
         name

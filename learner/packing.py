@@ -92,8 +92,8 @@ def pack_rows(
             input_ids[row, where] = torch.tensor(response.token_ids[:-1], dtype=torch.long)
             position_ids[:, row, where] = torch.arange(first_position, first_position + len(where))
             predicting += [torch.tensor([row * length + num_prompt - 1]), row * length + where]
-        num_tokens = num_prompt + sum(branch.own for branch in branches)
-        layout.append(RowLayout(num_prompt, branches, length - num_tokens))
+        unpadded = RowLayout(num_prompt, branches, padding=0)
+        layout.append(unpadded._replace(padding=length - unpadded.num_tokens))
     responses = [response for group in groups for response in group.responses]
     lengths = torch.tensor([len(response.token_ids) for response in responses], dtype=torch.long)  # [S]
     features = [image.features for image in row_images if isinstance(image, ImageFeatures)]

@@ -62,7 +62,7 @@ class Updater:
                 old = old_logprobs[index][number] if old_logprobs else None
                 suspects |= self._accumulate(micro_batch, batch, index, old, sums, strangers)
             self._raise_together(suspects, NonFiniteError, f"the loss of minibatch {index} is not finite")
-            if batch.max_logprob_difference:
+            if index == 0 and batch.max_logprob_difference:
                 what = f"logprobs of sampler and learner differ by more than {batch.max_logprob_difference:g}"
                 self._raise_together(strangers, ParityError, what)
             gradient_norms.append(self._step(batch.learning_rate, index, groups))

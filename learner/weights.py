@@ -18,8 +18,6 @@ from learner.types import ALL, FROZEN, TRAINED
 
 _LAYER = re.compile(r"^.*?\.(?:layers|blocks)\.\d+\.")
 
-_VISION = "model.visual."
-
 
 def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
     """Parameters by bucket: one per decoder layer or vision block, one per module tree for the rest. A tied parameter
@@ -44,7 +42,7 @@ def stream_weights(
     """
     trains_vision = any(parameter.requires_grad for parameter in policy.model.visual.parameters())
     for bucket in parameter_buckets(policy).values():
-        frozen = not trains_vision and bucket[0][0].startswith(_VISION)
+        frozen = not trains_vision and bucket[0][0].startswith(f"{lora.VISION}.")
         if part == (TRAINED if frozen else FROZEN):
             continue
         parameters = [parameter for _, parameter in bucket]

@@ -46,6 +46,15 @@ def score_request(query: Query, rollout: Rollout, *, max_tokens: int) -> ScoreRe
     )
 
 
+def score_requests(queries: Sequence[Query], groups: Sequence[RolloutGroup], *, max_tokens: int) -> list[ScoreRequest]:
+    """Those of every group's rollouts, one group behind the other."""
+    return [
+        score_request(query, rollout, max_tokens=max_tokens)
+        for query, group in zip(queries, groups, strict=True)
+        for rollout in group.rollouts
+    ]
+
+
 def sampled_groups(groups: Sequence[ScoredGroup]) -> list[TrainingGroup]:
     """All responses as the learner takes them, without advantages: to compare the sampler with the reference."""
     return [_training_group(group, [0.0] * len(group.rewards)) for group in groups]
@@ -85,8 +94,7 @@ def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[
     scores = [score for group in groups for score in group.scores]
     rollouts = [rollout for group in groups for rollout in group.group.rollouts]
     counts = sum((score.counts for score in scores), LeafCounts())
-    precision = counts.correct / counts.predicted if counts.predicted else 0.0
-    recall = counts.correct / counts.true if counts.true else 0.0
+    precision, recall = counts.precision, counts.recall
     statuses = Counter(score.status for score in scores)
     metrics = {
         "reward/mean": fmean(score.reward for score in scores),

@@ -27,7 +27,9 @@ from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
 from rewards.config import RewardConfig
 from rollout.config import AnswerSampling, RolloutConfig
 
-_OF_ANSWERS = ("top_p", "top_k", "min_p", "grammar", "constrained", "sampling")  # but not of training's traces
+_OF_ANSWERS = (  # which may be sampled otherwise than training's traces
+    "rollout.top_p", "rollout.top_k", "rollout.min_p", "rollout.grammar", "rollout.constrained", "rollout.sampling",
+)  # fmt: skip
 BEST_METRICS = ("f1", "precision", "recall", "valid_json")  # see Evaluation.step_metrics
 
 
@@ -112,9 +114,7 @@ class Config:
     num_steps: int = 100
     queries_per_step: int = 12
     num_traces: int = 8  # responses sampled for each query
-    pipeline_depth: int = (
-        0  # batches sampled ahead of the learner; 0 = on-policy, 1 overlaps both, more only adds staleness
-    )
+    pipeline_depth: int = 0  # batches sampled ahead of the learner; 0 = on-policy; more than 1 only adds staleness
     dynamic_sampling: DynamicSamplingConfig = field(default_factory=DynamicSamplingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
@@ -240,7 +240,7 @@ def _check_keys(source: str, content: Any) -> None:
     if not isinstance(plain, dict):
         raise ConfigError(f"{source}: expected keys with values, got {type(plain).__name__}")
     for key in _unknown_keys(plain, Config, ""):
-        if key.removeprefix("rollout.") in _OF_ANSWERS and key.startswith("rollout."):
+        if key in _OF_ANSWERS:
             raise ConfigError(
                 f"{source}: {key}: traces for training are sampled from the policy's whole distribution at "
                 "rollout.temperature. The learner's logprobs are over all tokens, and nothing corrects them for tokens "

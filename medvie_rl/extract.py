@@ -28,7 +28,7 @@ from medvie_rl.data.prompts import PromptTemplate, load_prompt_template, render_
 from medvie_rl.data.queries import stable_hash
 from medvie_rl.data.store import describe_image
 from medvie_rl.errors import UserError
-from medvie_rl.grammar import answer_grammar, has_reasoning_tokens, max_reasoning_characters
+from medvie_rl.grammar import policy_grammar
 from medvie_rl.policy_card import CARD, PROMPT, PolicyCard, read_policy_card
 from rewards.parsing import JsonObject
 from rewards.repair import parse_tolerant
@@ -112,11 +112,12 @@ class _Question(NamedTuple):
         """What an answer must follow; empty for whatever the policy writes."""
         if not self.constrained:
             return ""
-        return answer_grammar(
+        return policy_grammar(
+            processor.tokenizer,
             self.schema,
             self.schema.keys,
-            max_reasoning=max_reasoning_characters(max_response_tokens) if self.reasoning else 0,
-            reasoning_tokens=has_reasoning_tokens(processor.tokenizer),
+            reasoning=self.reasoning,
+            max_response_tokens=max_response_tokens,
         )
 
 

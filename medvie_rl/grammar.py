@@ -78,6 +78,25 @@ def answer_grammar(
     return "\n".join([f"start: {start}", *rules, _TERMINALS])
 
 
+def policy_grammar(
+    tokenizer: Any,
+    schema: Schema,
+    keys: Sequence[str],
+    *,
+    reasoning: bool,
+    max_response_tokens: int,
+    columns: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """The same for a policy with this tokenizer, whose responses have so many tokens at most."""
+    return answer_grammar(
+        schema,
+        keys,
+        columns=columns,
+        max_reasoning=max_reasoning_characters(max_response_tokens) if reasoning else 0,
+        reasoning_tokens=has_reasoning_tokens(tokenizer),
+    )
+
+
 def has_reasoning_tokens(tokenizer: Any) -> bool:
     """Whether a Hugging Face tokenizer has one token for each of the reasoning's tags; else they are spelled."""
     return {REASONING_START, REASONING_END} <= set(tokenizer.get_added_vocab())

@@ -13,9 +13,7 @@ class RailsConfig:
 
     window: int = 10  # steps over which gradient norms and rewards are compared
     gradient_spike: float = 5.0  # a norm above this many times the window's median is counted
-    max_logprob_difference: float = (
-        0.0  # of sampler and learner, on any token of an on-policy step: more fails; 0 = any
-    )
+    max_logprob_difference: float = 0.0  # fail when sampler and learner differ by more in an on-policy step; 0 = never
     stop_reward_share: float = 0.0  # stop when the window's mean reward falls below this share of its best; 0 = never
     stop_reference_kl: float = 0.0  # stop when the KL to the reference exceeds this; 0 = never
     stop_sampler_kl: float = 0.0  # stop when the KL between sampler and learner exceeds this; 0 = never

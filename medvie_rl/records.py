@@ -122,7 +122,8 @@ def rollout_records(
 
 def without_texts(record: RolloutRecord) -> RolloutRecord:
     """What may be kept of a record in private."""
-    return replace(record, response=None, prompt_ids=None, token_ids=None, sampler_logprobs=None, detail=None)
+    nothing: dict[str, Any] = dict.fromkeys(TEXTS)
+    return replace(record, **nothing)
 
 
 def as_json(record: RolloutRecord) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from math import fsum
 from pathlib import Path
 from statistics import fmean
 
-from medvie_rl.batch import score_request
+from medvie_rl.batch import score_requests
 from medvie_rl.config import Config
 from medvie_rl.data.load import load_schemas
 from medvie_rl.data.store import open_split
@@ -33,13 +33,13 @@ class Rescored:
     @property
     def precision(self) -> tuple[float, float]:
         """Micro-averages over all leaves."""
-        before, after = (_share(counts.correct, counts.predicted) for counts in self.counts)
+        before, after = (counts.precision for counts in self.counts)
         return before, after
 
     @property
     def recall(self) -> tuple[float, float]:
         """Micro-averages over all leaves."""
-        before, after = (_share(counts.correct, counts.true) for counts in self.counts)
+        before, after = (counts.recall for counts in self.counts)
         return before, after
 
 
@@ -71,12 +71,7 @@ def rescore(files: Mapping[int, Path], config: Config) -> Iterator[tuple[int, Re
         for step, path in files.items():
             records = read_records(path)
             queries, groups = recorded_batch(path, records, documents, schemas)
-            max_tokens = config.rollout.max_response_tokens
-            requests = [
-                score_request(query, rollout, max_tokens=max_tokens)
-                for query, group in zip(queries, groups, strict=True)
-                for rollout in group.rollouts
-            ]
+            requests = score_requests(queries, groups, max_tokens=config.rollout.max_response_tokens)
             yield step, _compare(records, worker.score(requests))
     except ComponentLoadError as error:
         raise ConfigError(str(error)) from error
@@ -107,7 +102,3 @@ def _compare(records: Sequence[RolloutRecord], scores: Sequence[Score]) -> Resco
             sum((score.counts for score in scores), LeafCounts()),
         ),
     )
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0

@@ -16,7 +16,7 @@ from learner.batching import make_update_batches
 from learner.config import LearnerConfig
 from learner.types import ALL, FROZEN, TRAINED, ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 from learner.worker import LearnerWorker
-from medvie_rl.batch import score_request
+from medvie_rl.batch import score_requests
 from medvie_rl.config import Config
 from medvie_rl.data.load import RunData
 from medvie_rl.data.ocr_prompt import OcrPrompts
@@ -26,7 +26,7 @@ from medvie_rl.data.queries import Query, rollout_seed, stable_hash
 from medvie_rl.data.sampling import longest_descriptions
 from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
-from medvie_rl.grammar import answer_grammar, has_reasoning_tokens, max_reasoning_characters
+from medvie_rl.grammar import policy_grammar
 from rewards.components import ComponentLoadError
 from rewards.types import Score
 from rewards.worker import RewardWorker
@@ -115,12 +115,7 @@ class Workers:
         self, queries: Sequence[Query], groups: Sequence[RolloutGroup], *, built_in_only: bool = False
     ) -> list[tuple[Score, ...]]:
         """The scores of every group's rollouts, by the reward actor; see `RewardWorker.score`."""
-        max_tokens = self._config.rollout.max_response_tokens
-        requests = [
-            score_request(query, rollout, max_tokens=max_tokens)
-            for query, group in zip(queries, groups, strict=True)
-            for rollout in group.rollouts
-        ]
+        requests = score_requests(queries, groups, max_tokens=self._config.rollout.max_response_tokens)
         pending = self._rewards.actors[0].score.remote(requests, built_in_only=built_in_only)
         scores = iter(wait_for([pending], "rewards")[0])
         return [tuple(next(scores) for _ in group.rollouts) for group in groups]
@@ -283,13 +278,13 @@ class Workers:
         )
 
     def _grammar(self, query: Query) -> str:
-        max_reasoning = max_reasoning_characters(self._config.rollout.max_response_tokens) if query.reasoning else 0
-        return answer_grammar(
+        return policy_grammar(
+            self.processor.tokenizer,
             self._data.schemas[query.document.schema],
             query.keys,
+            reasoning=query.reasoning,
+            max_response_tokens=self._config.rollout.max_response_tokens,
             columns=query.columns,
-            max_reasoning=max_reasoning,
-            reasoning_tokens=has_reasoning_tokens(self.processor.tokenizer),
         )
 
     def _send_images(self, actor: Any, queries: Sequence[Query]) -> None:

@@ -93,6 +93,16 @@ class LeafCounts:
         """Number of true leaves."""
         return self.correct + self.wrong_value + self.misassociated_true + self.omitted
 
+    @property
+    def precision(self) -> float:
+        """Share of predicted leaves that are correct, 0 where none is predicted."""
+        return self.correct / self.predicted if self.predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of true leaves that are correct, 0 where there is none."""
+        return self.correct / self.true if self.true else 0.0
+
     def __add__(self, other: "LeafCounts") -> "LeafCounts":
         return LeafCounts(**{item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)})
 

@@ -119,10 +119,8 @@ class WeightReceiver:
         A part of the model of which nothing came needs nothing if all of it is among the names `kept`.
         """
         model = self.model_runner.get_model()
-        renamed, held = (
-            {name: model.hf_to_vllm_mapper.get_rename_mapper().map_name(name) for name in given}
-            for given in (names, kept)
-        )
+        rename = model.hf_to_vllm_mapper.get_rename_mapper().map_name
+        renamed, held = ({name: rename(name) for name in given} for given in (names, kept))
         sent_parts = {_part(target) for target in renamed.values()}
         needed = _unstacked_parameter_names(model) - {
             target for target in held.values() if _part(target) not in sent_parts

@@ -76,13 +76,8 @@ class NaiveLearner:
         """Token ids of so many responses behind the group's prompt, the end of turn included, the same ones always."""
         torch.manual_seed(0)
         input_ids = torch.tensor([group.prompt_ids])
-        images = [self._images[key] for key in group.image_keys]
         sampled = self.policy.generate(
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            mm_token_type_ids=(input_ids == self.policy.config.image_token_id).long(),
-            pixel_values=torch.cat([image.patches for image in images]),
-            image_grid_thw=torch.tensor([image.grid for image in images]),
+            **self._inputs(input_ids, torch.ones_like(input_ids), group.image_keys),
             do_sample=True,
             temperature=temperature,
             top_k=0,
@@ -96,6 +91,16 @@ class NaiveLearner:
         for ids in sampled[:, input_ids.shape[1] :].tolist():
             found.append(tuple(ids[: ids.index(end) + 1] if end in ids else ids))
         return found
+
+    def _inputs(self, input_ids: Tensor, attention_mask: Tensor, image_keys: Sequence[str]) -> dict[str, Any]:
+        images = [self._images[key] for key in image_keys]
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "mm_token_type_ids": (input_ids == self.policy.config.image_token_id).long(),
+            "pixel_values": torch.cat([image.patches for image in images]),
+            "image_grid_thw": torch.tensor([image.grid for image in images]),
+        }
 
     def _loss(self, rows: Sequence[Row], temperature: float, banned: Sequence[int]) -> Tensor:
         """Sum over the response tokens of the clipped surrogate."""
@@ -114,14 +119,8 @@ class NaiveLearner:
         response_ids, mask = _padded(responses), _padded([torch.ones_like(ids) for ids in responses])  # [B, R]
         prompt_mask = _padded([torch.ones_like(ids) for ids in prompts], on_the_left=True)
         input_ids = torch.cat([prompt_ids, response_ids], dim=1)  # [B, P + R]
-        images = [self._images[key] for group, _ in rows for key in group.image_keys]
-        inputs: dict[str, Any] = {
-            "input_ids": input_ids,
-            "attention_mask": torch.cat([prompt_mask, mask], dim=1),
-            "mm_token_type_ids": (input_ids == self.policy.config.image_token_id).long(),
-            "pixel_values": torch.cat([image.patches for image in images]),
-            "image_grid_thw": torch.tensor([image.grid for image in images]),
-        }
+        keys = [key for group, _ in rows for key in group.image_keys]
+        inputs = self._inputs(input_ids, torch.cat([prompt_mask, mask], dim=1), keys)
         num_kept = response_ids.shape[1]
         logits = self.policy(**inputs, use_cache=False, logits_to_keep=num_kept + 1).logits[:, :-1]  # [B, R, V]
         logits = (logits / temperature).index_fill(2, torch.tensor(banned), torch.finfo(logits.dtype).min)

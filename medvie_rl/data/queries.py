@@ -20,9 +20,7 @@ from rewards.schema import Schema
 from rewards.values import is_left_out
 
 _SHARES = ("absent_fraction", "reasoning_fraction", "column_fraction", "paraphrase_fraction")
-
-
-_PREFIX = "train-"
+_PREFIX = "train-"  # of the ids of training queries
 
 
 @dataclass(kw_only=True)
@@ -167,12 +165,13 @@ def make_query(
 def evaluation_queries(documents: Sequence[Document], schemas: Mapping[str, Schema], *, reasoning: bool) -> list[Query]:
     """One query a document that asks for every key of its schema, in the schema's order."""
     return [
-        Query(
-            id=f"eval-{document.id}",
-            document=document,
-            keys=schemas[document.schema].keys,
-            truth=_truth(document, schemas[document.schema].keys, {}),
+        make_query(
+            f"eval-{document.id}",
+            document,
+            schemas[document.schema].keys,
             reasoning=reasoning,
+            columns={},
+            descriptions={},
         )
         for document in documents
     ]
