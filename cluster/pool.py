@@ -39,6 +39,11 @@ class WorkerPool:
         self._num_at_work = 0
 
     @property
+    def live(self) -> list[Any]:
+        """The workers that take work now."""
+        return list(self._live.values())
+
+    @property
     def num_live(self) -> int:
         """Workers that take work now."""
         return len(self._live)

@@ -37,6 +37,7 @@ def connect(
         store = config.object_store_mib * 2**20
         _check_shared_memory(store)
         ray.init(
+            address="local",  # else it joins whatever else runs on this machine
             num_cpus=config.local_cpus or max(1, int(num_cpus + 0.999)),
             object_store_memory=store,
             include_dashboard=False,

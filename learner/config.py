@@ -65,6 +65,7 @@ class LearnerConfig:
     gradient_checkpointing: bool = False
     offload_optimizer: bool = False  # to CPU memory
     offload_parameters: bool = False  # to CPU memory, ZeRO-3 only
+    offload_while_sampling: bool = False  # lend the GPU memory of weights and optimizer to engines on the same GPU
     num_threads: int = 1  # of torch, per rank, on CPU
     pixel_cache_mib: int = 512  # decoded images kept per rank
     feature_cache_mib: int = 512  # the frozen vision tower's output, kept per rank for the images used last
@@ -101,6 +102,11 @@ class LearnerConfig:
         _require(
             not self.offload_parameters or self.zero_stage == 3,
             f"learner.offload_parameters needs learner.zero_stage 3, got {self.zero_stage}",
+        )
+        _require(
+            not self.offload_while_sampling or (self.zero_stage < 3 and not self.offload_optimizer),
+            "learner.offload_while_sampling is for ZeRO-1 and 2; with learner.zero_stage 3, which shards all, or "
+            "learner.offload_optimizer, which keeps optimizer states in CPU memory anyway, leave it false",
         )
         for name in ("weight_decay", "warmup_steps", "pixel_cache_mib", "feature_cache_mib"):
             _require(getattr(self, name) >= 0, f"learner.{name} must not be negative, got {getattr(self, name)}")

@@ -12,7 +12,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 
 from learner.lora import adapter_config, has_lora
-from learner.weights import pack_bucket, stream_weights
+from learner.weights import make_bucket, stream_weights
 
 ADAPTER_FOLDER = "adapter"
 
@@ -22,8 +22,10 @@ def export_policy(policy: Any, processor: Any, folder: Path, dtype: torch.dtype,
 
     With LoRA the weights are merged ones, and the adapter by itself is in `adapter/`, as peft and vLLM load it.
     """
-    state = _gathered(stream_weights(policy, dtype, rank=rank))
-    adapter = _gathered(stream_weights(policy, dtype, rank=rank, adapter_only=True)) if has_lora(policy) else {}
+    state = _gathered(stream_weights(policy, dtype, with_tensors=rank == 0))
+    adapter = {}
+    if has_lora(policy):
+        adapter = _gathered(stream_weights(policy, dtype, with_tensors=rank == 0, adapter_only=True))
     if rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
         save_torch_state_dict(state, folder, max_shard_size="5GB")
@@ -47,16 +49,21 @@ def export_policy(policy: Any, processor: Any, folder: Path, dtype: torch.dtype,
 
 
 def _gathered(buckets: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: tensor for bucket in buckets for name, tensor in bucket.items()}
+    """Copies: safetensors writes no views of larger memory, as DeepSpeed's parameters are."""
+    return {name: tensor.clone() for bucket in buckets for name, tensor in bucket.items()}
 
 
-def read_exported(folder: Path, dtype: torch.dtype) -> list[np.ndarray]:
-    """One bucket for each weight file of the folder; raises FileNotFoundError if it has none."""
+def read_exported(
+    folder: Path, dtype: torch.dtype, *, adapter_only: bool = False, digests: bool = True
+) -> list[list[np.ndarray]]:
+    """One bucket for each weight file of the folder, or of the adapter in it; raises FileNotFoundError if it has
+    none."""
+    folder = folder / ADAPTER_FOLDER if adapter_only else folder
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FileNotFoundError(f"{folder}: expected an exported policy, found no .safetensors file")
     buckets = []
     for file in files:
-        tensors = safetensors.torch.load_file(file)
-        buckets.append(pack_bucket({name: tensor.to(dtype) for name, tensor in tensors.items()}))
+        tensors = {name: tensor.to(dtype) for name, tensor in safetensors.torch.load_file(file).items()}
+        buckets.append(make_bucket(tensors, digests=digests))
     return buckets

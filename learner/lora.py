@@ -7,8 +7,10 @@ seconds to import, so that is done where it is used.
 
 import copy
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,6 +112,13 @@ def adapter_config(policy: Any) -> Any:
     config = copy.copy(policy.peft_config[_ADAPTER])
     config.inference_mode = True
     return config
+
+
+def adapter_settings(policy: Any) -> str:
+    """What `adapter_config` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        adapter_config(policy).save_pretrained(folder)
+        return (Path(folder) / "adapter_config.json").read_text(encoding="utf-8")
 
 
 def _layers(policy: Any) -> dict[str, Any]:

@@ -50,6 +50,15 @@ class UpdateBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedBucket:
+    """Weights in the memory of one rank, which processes on the same device can open."""
+
+    device: str  # see learner.sending.device_name
+    handle: bytes  # of [num_bytes], uint8, the tensors behind one another: a pickled CUDA tensor, or a file's path
+    digests: dict[str, str]  # sha256 by the tensor's name; none if they were not asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseKl:
     """How far the policy that sampled a response was from the reference: KL summed over its tokens."""
 

@@ -1,14 +1,18 @@
-"""Weights out: one bucket per decoder layer, as safetensors bytes with a digest per tensor."""
+"""Weights out: one bucket per decoder layer, as the pieces of a safetensors file.
+
+A bucket is a list of uint8 arrays or tensors, [num_bytes] each, that make a safetensors file when laid behind one
+another: its header first, then the bytes of its tensors, which need no copy of their own so.
+"""
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import deepspeed
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
@@ -17,6 +21,10 @@ from learner import lora
 from learner.types import ALL, FROZEN, TRAINED
 
 _LAYER = re.compile(r"^.*?\.(?:layers|blocks)\.\d+\.")
+_CPU = torch.device("cpu")
+_META = torch.device("meta")
+_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+_ALIGNMENT = 8  # bytes, of a safetensors header
 
 
 def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
@@ -31,45 +39,96 @@ def parameter_buckets(policy: nn.Module) -> dict[str, list[tuple[str, nn.Paramet
 
 
 def stream_weights(
-    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, part: str = ALL
+    policy: Any,
+    dtype: torch.dtype,
+    *,
+    with_tensors: bool,
+    adapter_only: bool = False,
+    part: str = ALL,
+    device: torch.device = _CPU,
 ) -> Iterator[dict[str, Tensor]]:
-    """CPU copies of the weights bucket by bucket, under the names that save_pretrained writes; with LoRA the merged
-    weights under the base's names or, with `adapter_only`, the adapter under peft's. `part` is ALL, or with a vision
-    tower of which nothing trains TRAINED, all but that, or FROZEN, that alone.
+    """The weights bucket by bucket, under the names that save_pretrained writes; with LoRA the merged weights under the
+    base's names or, with `adapter_only`, the adapter under peft's. `part` is ALL, or with a vision tower of which
+    nothing trains TRAINED, all but that, or FROZEN, that alone.
 
-    Collective under ZeRO-3, where one bucket is gathered at a time: every rank must exhaust it. Ranks other than 0
-    get empty dictionaries.
+    Collective under ZeRO-3, where one bucket is gathered at a time: every rank must exhaust it. Ranks without
+    `with_tensors` get empty dictionaries. Tensors that need no conversion, gathering or move to the `device` are the
+    policy's own memory: use them before its next update.
     """
-    trains_vision = any(parameter.requires_grad for parameter in policy.model.visual.parameters())
-    for bucket in parameter_buckets(policy).values():
-        frozen = not trains_vision and bucket[0][0].startswith(f"{lora.VISION}.")
-        if part == (TRAINED if frozen else FROZEN):
-            continue
+    for bucket in _buckets_of(policy, part):
         parameters = [parameter for _, parameter in bucket]
         sharded = any(hasattr(parameter, "ds_id") for parameter in parameters)
         with deepspeed.zero.GatheredParameters(parameters) if sharded else nullcontext():
-            copies: dict[str, Tensor] = {}
-            if rank == 0:
-                tensors = lora.adapter_only(bucket) if adapter_only else lora.merged(policy, bucket)
-                copies = {name: tensor.to("cpu", dtype, copy=True) for name, tensor in tensors.items()}
-        yield copies if adapter_only or not copies else revert_weight_conversion(policy, copies)
+            tensors: dict[str, Tensor] = {}
+            if with_tensors:
+                found = lora.adapter_only(bucket) if adapter_only else lora.merged(policy, bucket)
+                tensors = {name: tensor.to(device, dtype, copy=sharded) for name, tensor in found.items()}
+        yield tensors if adapter_only or not tensors else revert_weight_conversion(policy, tensors)
 
 
-def pack_bucket(tensors: dict[str, Tensor]) -> np.ndarray:
-    """The tensors as one safetensors file in a uint8 array; its metadata maps "sha256:<name>" to the hex digest."""
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    metadata = {f"sha256:{name}": tensor_digest(tensor) for name, tensor in contiguous.items()}
-    return np.frombuffer(safetensors.torch.save(contiguous, metadata=metadata), dtype=np.uint8)
+def weight_headers(policy: Any, dtype: torch.dtype, *, part: str = ALL) -> list[np.ndarray]:
+    """The headers of the buckets that `stream_weights` gives, without digests. Nothing is gathered."""
+    headers = []
+    for bucket in _buckets_of(policy, part):
+        shapes = [(name, torch.empty(_full_shape(parameter), device=_META)) for name, parameter in bucket]
+        tensors = {name: tensor.to(dtype) for name, tensor in lora.merged(policy, shapes).items()}
+        headers.append(header_of(revert_weight_conversion(policy, tensors)))
+    return headers
+
+
+def _buckets_of(policy: Any, part: str) -> Iterator[list[tuple[str, nn.Parameter]]]:
+    trains_vision = any(parameter.requires_grad for parameter in policy.model.visual.parameters())
+    for bucket in parameter_buckets(policy).values():
+        frozen = not trains_vision and bucket[0][0].startswith(f"{lora.VISION}.")
+        if part != (TRAINED if frozen else FROZEN):
+            yield bucket
+
+
+def _full_shape(parameter: nn.Parameter) -> Sequence[int]:
+    shape: Sequence[int] = getattr(parameter, "ds_shape", parameter.shape)
+    return shape
+
+
+def bytes_of(tensor: Tensor) -> Tensor:
+    """[num_bytes], uint8: the tensor's memory, a copy only if it is not contiguous."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
+def header_of(tensors: Mapping[str, Tensor], digests: Mapping[str, str] | None = None) -> np.ndarray:
+    """The header of a safetensors file with these tensors in this order, [num_bytes], uint8. Its metadata maps
+    "sha256:<name>" to the hex digest, if there are digests."""
+    entries: dict[str, Any] = {}
+    if digests:
+        entries["__metadata__"] = {f"sha256:{name}": digest for name, digest in digests.items()}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        entries[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return np.frombuffer(len(text).to_bytes(8, "little") + text, dtype=np.uint8)
+
+
+def make_bucket(tensors: Mapping[str, Tensor], *, digests: bool = True) -> list[np.ndarray]:
+    """CPU tensors as a bucket that shares their memory, with a digest of each unless told otherwise."""
+    pieces = {name: bytes_of(tensor).numpy() for name, tensor in tensors.items()}
+    found = {name: digest_of_bytes(piece) for name, piece in pieces.items()} if digests else None
+    return [header_of(tensors, found), *pieces.values()]
+
+
+def digest_of_bytes(piece: np.ndarray) -> str:
+    """sha256, as hex."""
+    return hashlib.sha256(piece.data).hexdigest()
 
 
 def tensor_digest(tensor: Tensor) -> str:
-    """sha256 of the bytes of a contiguous CPU tensor."""
-    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy().data).hexdigest()
+    """sha256 of the bytes of a tensor, wherever it is."""
+    return digest_of_bytes(bytes_of(tensor).cpu().numpy())
 
 
 def gather_weights(
-    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, part: str = ALL
-) -> list[np.ndarray]:
+    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, part: str = ALL, digests: bool = True
+) -> list[list[np.ndarray]]:
     """The buckets of `stream_weights` on rank 0, an empty list on the others. Collective under ZeRO-3."""
-    streamed = stream_weights(policy, dtype, rank=rank, adapter_only=adapter_only, part=part)
-    return [pack_bucket(tensors) for tensors in streamed if tensors]
+    streamed = stream_weights(policy, dtype, with_tensors=rank == 0, adapter_only=adapter_only, part=part)
+    return [make_bucket(tensors, digests=digests) for tensors in streamed if tensors]

@@ -15,7 +15,7 @@ from torch import Tensor
 from learner.config import LearnerConfig
 from learner.loss_config import Loss
 from learner.packing import ImageFeatures, ImagePixels, PackedRows, pack_rows
-from learner.types import ALL, ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
+from learner.types import ALL, ResponseKl, SharedBucket, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 
 
 class LearnerWorker:
@@ -108,21 +108,86 @@ class LearnerWorker:
             found: list[ResponseKl] = self._updater.reference_kl(batch)
         return found
 
+    # --- weights for the engines; `dtype` is theirs, the policy's own by default --------------------------------------
+
     def gather_weights(
-        self, dtype: str | None = None, *, adapter_only: bool = False, part: str = ALL
-    ) -> list[np.ndarray]:
-        """Buckets of safetensors bytes on rank 0 (see learner.weights), [] elsewhere; `dtype` is the receiver's, the
-        policy's own by default. Collective."""
+        self, dtype: str | None = None, *, adapter_only: bool = False, part: str = ALL, digests: bool = True
+    ) -> list[list[np.ndarray]]:
+        """Buckets (see learner.weights) on rank 0, [] elsewhere. Collective.
+
+        They may share the policy's memory: an actor's caller gets a copy, another must use them before an update.
+        """
         from learner import weights
 
-        kind = getattr(torch, dtype or self.config.dtype)
-        return weights.gather_weights(self.policy, kind, rank=self.rank, adapter_only=adapter_only, part=part)
+        return weights.gather_weights(
+            self.policy, self._dtype(dtype), rank=self.rank, adapter_only=adapter_only, part=part, digests=digests
+        )
 
-    def read_exported(self, folder: str | Path, dtype: str | None = None) -> list[np.ndarray]:
-        """The weights of a policy that `export` wrote, as buckets in the receiver's dtype. Any one rank."""
+    def adapter_settings(self) -> str:
+        """The adapter_config.json of the LoRA adapter."""
+        from learner.lora import adapter_settings
+
+        return adapter_settings(self.policy)
+
+    def weight_headers(self, dtype: str | None = None, *, part: str = ALL) -> list[np.ndarray]:
+        """The headers of the buckets that `broadcast_weights` and `share_next` send. Any one rank."""
+        from learner import weights
+
+        return weights.weight_headers(self.policy, self._dtype(dtype), part=part)
+
+    def open_broadcasts(self, address: str, port: int, *, group_size: int, seconds: float) -> None:
+        """Meet engines with `group_size` - 1 processes in all, on rank 0. Returns when they have come."""
+        from learner.sending import WeightBroadcaster
+
+        self._broadcaster = WeightBroadcaster(
+            address, port, group_size=group_size, seconds=seconds, device=self._device
+        )
+
+    def broadcast_weights(self, dtype: str | None = None, *, part: str = ALL, digests: bool = True) -> dict[str, str]:
+        """Send the weights to all engines in the group; the digests by name on rank 0, {} elsewhere. Collective."""
+        from learner.weights import stream_weights
+
+        if self.rank == 0:
+            sent: dict[str, str] = self._broadcaster.send(self.policy, self._dtype(dtype), part=part, digests=digests)
+            return sent
+        for _ in stream_weights(self.policy, self._dtype(dtype), with_tensors=False, part=part):
+            pass
+        return {}
+
+    def share_weights(self, dtype: str | None = None, *, part: str = ALL, digests: bool = True) -> None:
+        """Begin to share buckets with engines on this rank's device, which `share_next` does one by one."""
+        from learner.sending import shared_buckets
+
+        kind = self._dtype(dtype)
+        self._shared = shared_buckets(self.policy, kind, part=part, device=self._device, digests=digests)
+
+    def share_next(self) -> SharedBucket | None:
+        """The next bucket, None after the last. The one before is taken back. Collective."""
+        return next(self._shared, None)
+
+    def read_exported(
+        self, folder: str | Path, dtype: str | None = None, *, adapter_only: bool = False, digests: bool = True
+    ) -> list[list[np.ndarray]]:
+        """The weights, or the adapter, of a policy that `export` wrote, as buckets. Any one rank."""
         from learner.export import read_exported
 
-        return read_exported(Path(folder), getattr(torch, dtype or self.config.dtype))
+        return read_exported(Path(folder), self._dtype(dtype), adapter_only=adapter_only, digests=digests)
+
+    # --- GPU memory ---------------------------------------------------------------------------------------------------
+
+    def offload(self) -> None:
+        """Lend the GPU memory of weights and optimizer to engines on the same device. Collective."""
+        from learner.offloading import offload
+
+        offload(self.engine, self.policy, self._device)
+
+    def reload(self) -> None:
+        """Take it back. Collective."""
+        from learner.offloading import reload
+
+        reload(self.engine, self.policy, self._device)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
         """Write everything needed to go on exactly into `folder`. Collective."""
@@ -145,9 +210,7 @@ class LearnerWorker:
         """Write the policy as a plain Hugging Face folder with its processor. Collective."""
         from learner.export import export_policy
 
-        export_policy(
-            self.policy, self.processor, Path(folder), getattr(torch, dtype or self.config.dtype), rank=self.rank
-        )
+        export_policy(self.policy, self.processor, Path(folder), self._dtype(dtype), rank=self.rank)
 
     def pack(self, groups: Sequence[TrainingGroup]) -> PackedRows:
         """The groups as packed rows on this rank's device; with a frozen vision tower their features must be held."""
@@ -166,6 +229,10 @@ class LearnerWorker:
             if isinstance(value := getattr(rows, field.name), Tensor)
         }
         return replace(rows, **on_device)
+
+    def _dtype(self, name: str | None) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, name or self.config.dtype)
+        return dtype
 
     def _prompt_positions(self, prompt_ids: Tensor, grids: Tensor | None) -> Tensor:
         token_types = (prompt_ids == self.policy.config.image_token_id).int()

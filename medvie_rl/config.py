@@ -24,6 +24,7 @@ from medvie_rl.errors import ConfigError
 from medvie_rl.rails import RailsConfig
 from medvie_rl.records_config import RecordsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
+from medvie_rl.sync_config import SyncConfig, check_sync, resolved_transport
 from rewards.config import RewardConfig
 from rollout.config import AnswerSampling, RolloutConfig
 
@@ -122,6 +123,7 @@ class Config:
     reward: RewardConfig = field(default_factory=RewardConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -184,6 +186,7 @@ class Config:
             )
         if self.method == "sft":
             check_sft(self)
+        check_sync(self)
         _check_modes(self.queries.reasoning_fraction, self.evaluation.reasoning)
 
     @property
@@ -192,6 +195,16 @@ class Config:
         if self.method == "sft":
             return SFT_LOSS
         return self.learner.loss.resolved(pipelined=self.pipeline_depth > 0)
+
+    @property
+    def transport(self) -> str:
+        """How whole weights travel: object_store, broadcast or ipc."""
+        return resolved_transport(self)
+
+    @property
+    def adapter_apart(self) -> bool:
+        """Whether the engines hold a LoRA adapter beside the base's weights."""
+        return bool(self.learner.lora.rank) and self.sync.adapter == "apart"
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

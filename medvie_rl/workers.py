@@ -14,7 +14,7 @@ from cluster.pool import Work, WorkerPool
 from cluster.session import connect
 from learner.batching import make_update_batches
 from learner.config import LearnerConfig
-from learner.types import ALL, FROZEN, TRAINED, ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
+from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 from learner.worker import LearnerWorker
 from medvie_rl.batch import score_requests
 from medvie_rl.config import Config
@@ -26,15 +26,16 @@ from medvie_rl.data.queries import Query, rollout_seed, stable_hash
 from medvie_rl.data.sampling import longest_descriptions
 from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
+from medvie_rl.gpu_turns import GpuTurns, Turn
 from medvie_rl.grammar import policy_grammar
+from medvie_rl.weight_path import WeightPath
 from rewards.components import ComponentLoadError
 from rewards.types import Score
 from rewards.worker import RewardWorker
-from rollout.config import worker_environment
+from rollout.config import AdapterSlot, worker_environment
 from rollout.types import GenerationRequest, RolloutGroup, WeightReceipt
 from rollout.worker import RolloutWorker
 
-_EXPORTED = "exported"
 _KEEP_BYTES = str(2**33)  # for glibc: more than an update on a CPU takes at once
 
 
@@ -67,23 +68,25 @@ class Workers:
         self._config = config
         self._data = data
         self._known_images: dict[Any, set[str]] = {}
-        self._weight_version = 0  # of the engines; 0 is the base
-        self._sent: tuple[Any, str] | None = None  # the buckets that the engines hold, and which part of the weights
         self.processor = processor
         self._ocr = ocr
         self._rollouts = self._start_rollouts()
         self._rewards = self._start_rewards()
+        if config.rollout.sleep_while_learning:  # before the learner takes the GPUs' memory
+            wait_for([actor.sleep.remote() for actor in self._rollouts.actors], "rollout engines to start and sleep")
         self._learners = self._start_learners()
         self._check_components()
         self._check_all_prompts()
         groups = [self._rewards, self._learners]
         ready = [actor.__ray_ready__.remote() for group in groups for actor in group.actors]
         wait_for(ready, "reward actor and learner to start")
+        self._weights = WeightPath(config, self._learners)
         self._engines = WorkerPool(
             self._rollouts, config.cluster, what="rollout worker", prepare=self._bring_weights, notice=notice
         )
         ready = [actor.banned_token_ids.remote() for actor in self._rollouts.actors]
         self.banned_token_ids: tuple[int, ...] = wait_for(ready, "rollout engines to start")[0]
+        self._turns = GpuTurns(config, self._engines, self._learners, Turn.LEARNING)
         self.learner_summary: str = wait_for([self._learners.actors[0].summary.remote()], "the learner")[0]
 
     def close(self) -> None:
@@ -104,6 +107,7 @@ class Workers:
 
         Queries go to the engines statically, in contiguous shares; seeds are a hash of (seed, step, query).
         """
+        self._turns.become(Turn.SAMPLING)
 
         def call(actor: Any, share: Sequence[Query]) -> Any:
             requests = [self._request(query, step=step, answers=answers) for query in share]
@@ -147,6 +151,7 @@ class Workers:
 
     def _learn(self, method: str, batches: Sequence[UpdateBatch], queries: Sequence[Query], what: str) -> list[Any]:
         """Call a method of all learner ranks, each with its batch."""
+        self._turns.become(Turn.LEARNING)
         for actor in self._learners.actors:
             self._send_images(actor, queries)
         calls = zip(self._learners.actors, batches, strict=True)
@@ -168,51 +173,33 @@ class Workers:
         )
 
     def sync_weights(self, version: int) -> WeightReceipt:
-        """Bring the learner's weights into every engine; they go into Ray's object store once. A frozen vision tower is
-        sent the first time only."""
-        part = TRAINED if self._sent and self._sent[1] != _EXPORTED else ALL
-        return self._send_weights(self._gather(part), part, version)
+        """Bring the learner's weights into every engine."""
+        self._turns.become(Turn.SYNCING)
+        return self._weights.sync(self._engines, version)
 
     def load_weights(self, policy: Path, *, version: int) -> None:
         """Bring the weights of an exported policy into every engine, in place of the learner's."""
-        buckets = self._learners.actors[0].read_exported.remote(policy.absolute(), self._config.rollout.dtype)
-        self._send_weights(buckets, _EXPORTED, version)
-
-    def _gather(self, part: str) -> Any:
-        """Reference to the buckets of a part of the learner's weights."""
-        dtype = self._config.rollout.dtype
-        gathered = [actor.gather_weights.remote(dtype, part=part) for actor in self._learners.actors]
-        wait_for(gathered, "the learner's weights")
-        return gathered[0]
-
-    def _send_weights(self, buckets: Any, part: str, version: int) -> WeightReceipt:
-        self._sent, self._weight_version = (buckets, part), version
-        receipts: list[WeightReceipt] = self._engines.broadcast(
-            lambda actor: actor.update_weights.remote(buckets, version, keep_rest=part == TRAINED),
-            f"loading weight version {version}",
-        )
-        if len({receipt.digest for receipt in receipts}) > 1:
-            raise RuntimeError(f"the engines hold different weights after loading version {version}")
-        return receipts[0]
+        self._turns.become(Turn.SYNCING)
+        self._weights.load(self._engines, policy, version)
 
     def _bring_weights(self, actor: Any) -> None:
         """Let an engine that has started late, from the base, hold what the others do."""
-        if self._sent is not None:
-            buckets, part = self._sent
-            rest = self._gather(FROZEN) if part == TRAINED else []
-            wait_for([actor.update_weights.remote(buckets, self._weight_version, rest=rest)], "weights to load")
+        wait_for(self._weights.bring(actor), "weights to load")
 
     def save(self, folder: Path) -> None:
         """Write the learner's state, every rank its part, into a folder that all nodes see."""
+        self._turns.become(Turn.LEARNING)
         pending = [actor.save.remote(folder.absolute()) for actor in self._learners.actors]
         wait_for(pending, "the checkpoint")
 
     def load(self, folder: Path) -> None:
         """Restore the learner's state."""
+        self._turns.become(Turn.LEARNING)
         wait_for([actor.load.remote(folder.absolute()) for actor in self._learners.actors], "the checkpoint")
 
     def export(self, folder: Path) -> None:
         """Write the policy in Hugging Face format, with tokenizer and processor."""
+        self._turns.become(Turn.LEARNING)
         wait_for([actor.export.remote(folder.absolute()) for actor in self._learners.actors], "the policy's export")
 
     # --- starting ----------------------------------------------------------------------------------------------------
@@ -221,7 +208,9 @@ class Workers:
         config, cluster = self._config.rollout, self._config.cluster
         bundle = Bundle(cpus=cluster.rollout_cpus, gpus=cluster.rollout_gpus)
         group = ActorGroup([bundle] * config.num_workers, timeout_seconds=cluster.resource_timeout_seconds)
-        arguments = [(config, self._config.model)] * config.num_workers
+        lora = self._config.learner.lora
+        adapter = AdapterSlot(rank=lora.rank, vision=bool(lora.vision_targets)) if self._config.adapter_apart else None
+        arguments = [(config, self._config.model, adapter)] * config.num_workers
         group.start(RolloutWorker, arguments, worker_environment(config))
         return group
 
@@ -272,7 +261,7 @@ class Workers:
             image_keys=query.document.image_keys,
             num_traces=1 if answers else self._config.num_traces,
             seed=rollout_seed(self._config.seed, step, query.id),
-            weight_version=self._weight_version,
+            weight_version=self._weights.version,
             answer=self._config.evaluation.sampling if answers else None,
             grammar=self._grammar(query) if answers and self._config.evaluation.constrained else "",
         )

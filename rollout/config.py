@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 _MAX_TEMPERATURE = 2.0
+_ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
+MAX_ADAPTER_RANK = _ADAPTER_RANKS[-1]
 _ALL_TOKENS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
 
 
@@ -39,6 +41,19 @@ class AnswerSampling:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSlot:
+    """Room for a LoRA adapter beside an engine's weights."""
+
+    rank: int
+    vision: bool  # whether it has layers of the vision tower or the projector
+
+    @property
+    def room(self) -> int:
+        """The rank that vLLM makes room for."""
+        return min(rank for rank in _ADAPTER_RANKS if rank >= self.rank)
+
+
 @dataclass
 class RolloutConfig:
     """How responses are sampled and how large one vLLM engine is. The same fields serve a laptop and a GPU node."""
@@ -57,9 +72,10 @@ class RolloutConfig:
     kv_cache_gib: float = 1.0  # size of the KV cache; 0 lets a GPU engine take gpu_memory_utilization instead
     gpu_memory_utilization: float = 0.85  # share of the GPU for weights, activations and KV cache
     tensor_parallel_size: int = 1  # GPUs per engine
+    sleep_while_learning: bool = False  # lend the GPU memory of weights and KV cache to the learner during updates
     num_threads: int = 1  # CPU threads per engine; engines and learner together should not exceed the cores
     seed: int = 0  # of the engine; every sampled request brings its own
-    verify_digests: bool = True  # hash every received weight tensor
+    verify_digests: bool = True  # hash every weight tensor on both sides of a sync
     log_level: str = "ERROR"  # of vLLM's own logger, whose warnings mostly name hardware that is not there
 
     def __post_init__(self) -> None:

@@ -66,10 +66,11 @@ class RolloutGroup:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightReceipt:
     """What an engine says after loading new weights. `digest` is over all it holds, also what was sent before: equal on
-    every engine."""
+    every engine. Without verification there are no digests."""
 
     version: int
     num_tensors: int
     num_bytes: int
-    digest: str  # sha256 over the sorted names and digests of the tensors; empty if they were not verified
-    seconds: float
+    digests: dict[str, str]  # sha256 of the bytes that came, by the tensor's name
+    digest: str  # sha256 over the sorted names and digests of all tensors
+    seconds: float  # of loading into the engine; where weights are broadcast, of waiting for them as well

@@ -7,103 +7,14 @@ embedding, and layers that received only some of their tensors are processed as 
 before anything is touched.
 """
 
-import hashlib
-import json
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "U8": torch.uint8,
-}
-_DIGEST_PREFIX = "sha256:"
-_HEADER_LENGTH_BYTES = 8  # a safetensors file: u64 length, JSON header of that length, tensor bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireTensor:
-    """One tensor inside a bucket, not copied. `bytes` is a view of the bucket's memory."""
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    bytes: np.ndarray  # [num_bytes], uint8
-    expected_digest: str | None
-
-    def digest(self) -> str:
-        """sha256 of the tensor's bytes, as hex."""
-        return hashlib.sha256(self.bytes.data).hexdigest()
-
-    def tensor(self) -> torch.Tensor:
-        """The values, sharing the bucket's memory, which may be read-only: never write into it."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*not writable.*")
-            return torch.from_numpy(self.bytes).view(self.dtype).view(self.shape)
-
-
-def read_bucket(bucket: np.ndarray) -> list[WireTensor]:
-    """The tensors of one bucket (a safetensors file in a 1-D uint8 array), in the order of their bytes."""
-    if bucket.dtype != np.uint8 or bucket.ndim != 1 or bucket.size < _HEADER_LENGTH_BYTES:
-        raise ValueError(f"a weight bucket must be a 1-D uint8 array, got {bucket.dtype} of shape {bucket.shape}")
-    start = _HEADER_LENGTH_BYTES + int.from_bytes(bucket[:_HEADER_LENGTH_BYTES].tobytes(), "little")
-    try:
-        header: dict[str, Any] = json.loads(bucket[_HEADER_LENGTH_BYTES:start].tobytes())
-    except ValueError as error:
-        raise ValueError(f"a weight bucket of {bucket.size} bytes does not start with a safetensors header") from error
-    metadata: dict[str, str] = header.pop("__metadata__", {})
-    tensors = []
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        begin, end = entry["data_offsets"]
-        if start + end > bucket.size:
-            raise ValueError(f"{name}: the weight bucket is cut off ({bucket.size} bytes, {start + end} needed)")
-        if entry["dtype"] not in _DTYPES:
-            raise ValueError(f"{name}: unknown dtype {entry['dtype']!r}; known are {', '.join(_DTYPES)}")
-        tensors.append(
-            WireTensor(
-                name=name,
-                dtype=_DTYPES[entry["dtype"]],
-                shape=tuple(entry["shape"]),
-                bytes=bucket[start + begin : start + end],
-                expected_digest=metadata.get(_DIGEST_PREFIX + name),
-            )
-        )
-    return tensors
-
-
-def sent_digests(buckets: Sequence[np.ndarray]) -> dict[str, str]:
-    """The digest of every tensor by name, each compared with the one sent along.
-
-    Raises ValueError naming the tensors whose bytes differ or that came without a digest.
-    """
-    found, different, absent = {}, [], []
-    for bucket in buckets:
-        for tensor in read_bucket(bucket):
-            found[tensor.name] = tensor.digest()
-            if tensor.expected_digest is None:
-                absent.append(tensor.name)
-            elif tensor.expected_digest != found[tensor.name]:
-                different.append(tensor.name)
-    if different:
-        raise ValueError(f"weights arrived damaged, their sha256 digests differ: {_listed(different)}")
-    if absent:
-        raise ValueError(f"weights arrived without a digest ('sha256:<name>' in the metadata): {_listed(absent)}")
-    return found
-
-
-def digest_of(digests: Mapping[str, str]) -> str:
-    """One digest over all names and digests."""
-    return hashlib.sha256("".join(f"{name}:{digests[name]}\n" for name in sorted(digests)).encode()).hexdigest()
+from rollout.receiving import BroadcastGroup, open_shared
+from rollout.wire import Bucket, checkpoint_tensors, listed, read_bucket, read_header
 
 
 class WeightReceiver:
@@ -112,6 +23,10 @@ class WeightReceiver:
     model_runner: Any
     model_config: Any
     vllm_config: Any
+
+    rank: int
+    device: torch.device
+    _group: BroadcastGroup | None = None
 
     def check_weight_names(self, names: Sequence[str], kept: Sequence[str]) -> None:
         """Raise ValueError naming what the model needs and did not get, and what it got and does not know.
@@ -132,41 +47,90 @@ class WeightReceiver:
         if missing or unknown or repeated:
             raise ValueError(
                 "the weights do not fit the model, nothing was loaded:"
-                + (f" missing {_listed(missing)};" if missing else "")
-                + (f" unknown {_listed(unknown)};" if unknown else "")
+                + (f" missing {listed(missing)};" if missing else "")
+                + (f" unknown {listed(unknown)};" if unknown else "")
                 + (f" {repeated} names were sent twice;" if repeated else "")
                 + f" the model needs {len(needed)} tensors, got {len(names)}"
             )
 
-    def load_buckets(self, buckets: Sequence[np.ndarray]) -> None:
-        """Replace the weights of the parts of which some come, bucket by bucket. The caches are the caller's."""
-        from vllm.config import set_current_vllm_config
-        from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+    def begin_loading(self, names: Sequence[str]) -> None:
+        """Make the parts of the model that these tensors belong to ready to be replaced, whole."""
+        from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
 
+        for part in self._parts_of(names):
+            initialize_layerwise_reload(part)
+
+    def load_bucket(self, bucket: Bucket) -> None:
+        """Load some of the tensors."""
+        from vllm.config import set_current_vllm_config
+
+        with set_current_vllm_config(self.vllm_config), torch.no_grad():
+            self.model_runner.get_model().load_weights(checkpoint_tensors(bucket, self.model_config.dtype))
+
+    def end_loading(self, names: Sequence[str]) -> None:
+        """Put the loaded parts into use. The caches are the caller's."""
+        from vllm.config import set_current_vllm_config
+        from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
+
+        with set_current_vllm_config(self.vllm_config), torch.no_grad():
+            for part in self._parts_of(names):
+                finalize_layerwise_reload(part, self.model_config)
+            for _, head in _tied_heads(self.model_runner.get_model()):
+                head.quant_method.process_weights_after_loading(head)
+
+    def load_buckets(self, buckets: Sequence[Bucket]) -> None:
+        """Replace the parts of the model of which these buckets hold some."""
+        self._load(buckets, [tensor.name for bucket in buckets for tensor in read_bucket(bucket)])
+
+    # --- from the learner's device to this one ------------------------------------------------------------------------
+
+    def join_broadcasts(self, address: str, port: int, first_rank: int, group_size: int, seconds: float) -> None:
+        """Meet the learner's rank 0 and all other engines; this engine's processes are the ranks from `first_rank`."""
+        place = first_rank + self.rank
+        self._group = BroadcastGroup(
+            address, port, rank=place, group_size=group_size, seconds=seconds, device=self.device
+        )
+
+    def load_broadcast(self, headers: Sequence[np.ndarray], digests: bool) -> dict[str, str]:
+        """Replace what the buckets with these headers hold by what is broadcast; returns the digests by name."""
+        group = self._group
+        found: dict[str, str] = {}
+        assert group is not None, "join_broadcasts comes first"
+
+        def received() -> Iterable[Bucket]:
+            for bucket in group.receive(headers):
+                found.update(_digests_of(bucket) if digests else {})
+                yield bucket
+
+        self._load(received(), [entry.name for header in headers for entry in read_header(header)[0]])
+        return found
+
+    def load_shared(self, header: np.ndarray, handles: Mapping[str, bytes], digests: bool) -> dict[str, str]:
+        """Load the bucket that a process on the same device shares, between `begin_loading` and `end_loading`."""
+        bucket = open_shared(header, handles, self.device)
+        self.load_bucket(bucket)
+        return _digests_of(bucket) if digests else {}
+
+    def _load(self, buckets: Iterable[Bucket], names: Sequence[str]) -> None:
+        self.begin_loading(names)
+        for bucket in buckets:
+            self.load_bucket(bucket)
+        self.end_loading(names)
+
+    def _parts_of(self, names: Sequence[str]) -> list[torch.nn.Module]:
         model = self.model_runner.get_model()
         rename = model.hf_to_vllm_mapper.get_rename_mapper().map_name
-        sent_parts = {_part(rename(tensor.name)) for bucket in buckets for tensor in read_bucket(bucket)}
-        parts = [module for name, module in model.named_children() if name in sent_parts]
-        with set_current_vllm_config(self.vllm_config), torch.no_grad():
-            for part in parts:
-                initialize_layerwise_reload(part)
-            model.load_weights(_checkpoint_tensors(buckets, self.model_config.dtype))
-            for part in parts:
-                finalize_layerwise_reload(part, self.model_config)
-            for _, head in _tied_heads(model):
-                head.quant_method.process_weights_after_loading(head)
+        parts = {_part(rename(name)) for name in names}
+        return [module for name, module in model.named_children() if name in parts]
+
+
+def _digests_of(bucket: Bucket) -> dict[str, str]:
+    return {tensor.name: tensor.digest() for tensor in read_bucket(bucket)}
 
 
 def _part(name: str) -> str:
     """The part of the model, such as its vision tower, that a tensor of vLLM's name belongs to."""
     return name.partition(".")[0]
-
-
-def _checkpoint_tensors(buckets: Sequence[np.ndarray], dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
-    for bucket in buckets:
-        for wire in read_bucket(bucket):
-            tensor = wire.tensor()
-            yield wire.name, tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _unstacked_parameter_names(model: torch.nn.Module) -> set[str]:
@@ -194,8 +158,3 @@ def _tied_heads(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
         for name, module in model.named_modules()
         if isinstance(module, ParallelLMHead) and id(module.weight) in embeddings
     ]
-
-
-def _listed(names: Sequence[str], limit: int = 12) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

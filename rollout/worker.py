@@ -1,18 +1,15 @@
-"""The rollout worker: one vLLM engine in this process, which samples responses and receives new weights."""
+"""The rollout worker: it samples responses from its vLLM engine."""
 
 import hashlib
 import io
-import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rollout.config import AnswerSampling, RolloutConfig, worker_environment
+from rollout.config import AdapterSlot, AnswerSampling, RolloutConfig
+from rollout.engine import Engine
 from rollout.prompts import num_prompt_tokens
-from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup, WeightReceipt
+from rollout.types import FinishReason, GenerationRequest, Rollout, RolloutGroup
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,38 +25,20 @@ _BANNED_ID_NAMES = (
 _SEED_RANGE = 2**63 - 2**16  # vLLM samples trace i from seed + i, which must stay a signed 64-bit integer
 
 
-class RolloutWorker:
+class RolloutWorker(Engine):
     """Samples responses of one policy. Plain class: `cluster/` makes an actor of it.
 
     A batch's responses depend only on the requests and the weights: every `generate` starts with empty prefix and
     encoder caches. New weights are loaded between batches only; each rollout carries the version that sampled it.
     """
 
-    def __init__(self, config: RolloutConfig, model: str) -> None:
-        os.environ.update(worker_environment(config))  # before vllm is imported
-        import torch
-
-        torch.set_num_threads(config.num_threads)  # vLLM forbids it once its engine exists
+    def __init__(self, config: RolloutConfig, model: str, adapter: AdapterSlot | None = None) -> None:
+        super().__init__(config, model, adapter)
         from transformers import AutoProcessor
-        from vllm import LLM
-        from vllm.platforms import current_platform
 
-        self._config = config
         self._images: dict[str, bytes] = {}
-        self._weight_version = 0
-        self._broken_update: int | None = None
-        self._digests: dict[str, str] = {}  # of the tensors that were last sent, by name
         self._processor = AutoProcessor.from_pretrained(model)
-        is_cpu = current_platform.is_cpu()
-        if is_cpu and not config.kv_cache_gib:
-            raise ValueError("rollout.kv_cache_gib is 0, which only a GPU engine understands; set it, for example to 1")
-        self._llm = LLM(model, **_engine_arguments(config, is_cpu=is_cpu))
         self._banned_token_ids = banned_ids(self._llm.model_config.hf_config)
-
-    @property
-    def weight_version(self) -> int:
-        """Version of the weights in use; 0 is the checkpoint the worker was started from."""
-        return self._weight_version
 
     def banned_token_ids(self) -> tuple[int, ...]:
         """Ids that are never sampled (image and video placeholders and their markers), ascending.
@@ -112,54 +91,9 @@ class RolloutWorker:
             for request in requests
         ]
         self._reset_caches()
-        outputs = self._llm.generate(prompts, [self._sampling(request) for request in requests], use_tqdm=False)
+        sampling = [self._sampling(request) for request in requests]
+        outputs = self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=self._adapter)
         return [self._group(request, output) for request, output in zip(requests, outputs, strict=True)]
-
-    def update_weights(
-        self,
-        buckets: Sequence[np.ndarray],
-        version: int,
-        *,
-        rest: Sequence[np.ndarray] = (),
-        keep_rest: bool = False,
-    ) -> WeightReceipt:
-        """Replace all weights by those in the buckets (safetensors files, Hugging Face names) and reset the caches.
-
-        A frozen vision tower may come apart from the others, in `rest`. With `keep_rest`, a part of the model of which
-        nothing comes keeps what it was sent before. Names and digests are checked before the engine is touched: on a
-        ValueError it still works with its old weights.
-        """
-        from rollout.weights import digest_of, read_bucket, sent_digests
-
-        started = time.monotonic()
-        buckets = [*buckets, *rest]
-        if self._llm.llm_engine.has_unfinished_requests():
-            raise RuntimeError(f"weight version {version} arrived while requests are in flight; update between batches")
-        tensors = [tensor for bucket in buckets for tensor in read_bucket(bucket)]
-        names = [tensor.name for tensor in tensors]
-        kept = [name for name in self._digests if name not in set(names)] if keep_rest else []
-        self._llm.collective_rpc("check_weight_names", args=(names, kept))
-        verify = self._config.verify_digests
-        digests = sent_digests(buckets) if verify else dict.fromkeys(names, "")
-        self._broken_update = version
-        self._llm.collective_rpc("load_buckets", args=(buckets,))
-        self._reset_caches()
-        self._broken_update = None
-        self._digests = {name: self._digests[name] for name in kept} | digests
-        self._weight_version = version
-        return WeightReceipt(
-            version=version,
-            num_tensors=len(tensors),
-            num_bytes=sum(tensor.bytes.size for tensor in tensors),
-            digest=digest_of(self._digests) if verify else "",
-            seconds=time.monotonic() - started,
-        )
-
-    def _reset_caches(self) -> None:
-        """Forget keys, values and image embeddings; the processor's cache holds pixels, which no weights touch."""
-        if not self._llm.reset_prefix_cache():
-            raise RuntimeError("vLLM did not reset its prefix cache: blocks are still in use")
-        self._llm.llm_engine.reset_encoder_cache()
 
     def _decoded(self, key: str, request: GenerationRequest) -> "Image":
         if key not in self._images:
@@ -245,25 +179,3 @@ def decode_image(key: str, data: bytes) -> "Image":
             return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {key} ({len(data)} bytes) cannot be decoded: {error}") from error
-
-
-def _engine_arguments(config: RolloutConfig, *, is_cpu: bool) -> dict[str, Any]:
-    return {
-        "dtype": config.dtype,
-        "max_model_len": config.max_model_len,
-        "max_num_seqs": config.max_num_seqs,
-        "max_num_batched_tokens": max(config.max_num_batched_tokens, config.max_model_len),
-        "enable_chunked_prefill": not is_cpu,  # on CPU a seeded request in a chunked prefill kills the engine
-        "enable_prefix_caching": config.enable_prefix_caching,
-        "block_size": config.block_size or None,
-        "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30) or None,
-        "gpu_memory_utilization": config.gpu_memory_utilization,
-        "tensor_parallel_size": config.tensor_parallel_size,
-        "enforce_eager": config.enforce_eager,
-        "seed": config.seed,
-        "use_tqdm_on_load": False,
-        "limit_mm_per_prompt": {"image": config.max_images_per_prompt, "video": 0},
-        "logprobs_mode": "processed_logprobs",
-        "structured_outputs_config": {"backend": "guidance"},  # the others are slow, or blow up, on bounded texts
-        "worker_extension_cls": "rollout.weights.WeightReceiver",
-    }

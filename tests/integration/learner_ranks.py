@@ -43,6 +43,11 @@ def learner_config(**settings: Any) -> LearnerConfig:
     return LearnerConfig(**(defaults | settings))
 
 
+def file_of(bucket: Sequence[np.ndarray]) -> bytes:
+    """A weight bucket as the safetensors file that its pieces make."""
+    return b"".join(piece.tobytes() for piece in bucket)
+
+
 def batches_of(groups: Sequence[TrainingGroup], config: LearnerConfig) -> list[UpdateBatch]:
     """One per rank."""
     return make_update_batches(

@@ -19,7 +19,7 @@ from learner.loss_config import LossConfig
 from learner.reference import base_digest
 from learner.types import TrainingGroup, UpdateBatch, UpdateStats
 from learner.worker import LearnerWorker
-from learner_ranks import NANO, TEMPERATURE, learner_config, make_groups, make_images, run_ranks
+from learner_ranks import NANO, TEMPERATURE, file_of, learner_config, make_groups, make_images, run_ranks
 
 Settings = dict[str, Any]
 Result = tuple[list[UpdateStats], dict[str, Tensor]]
@@ -55,7 +55,7 @@ def batch_of(worker: LearnerWorker, groups: Sequence[TrainingGroup]) -> UpdateBa
 
 def weights_of(worker: LearnerWorker) -> dict[str, Tensor]:
     buckets = worker.gather_weights("float32")
-    return {name: tensor for bucket in buckets for name, tensor in safetensors.torch.load(bucket.tobytes()).items()}
+    return {name: tensor for bucket in buckets for name, tensor in safetensors.torch.load(file_of(bucket)).items()}
 
 
 def two_updates(worker: LearnerWorker, groups: Sequence[TrainingGroup]) -> Result:

@@ -17,7 +17,7 @@ from learner.lora import adapters_off
 from learner.model import load_policy
 from learner.types import TrainingGroup
 from learner.worker import LearnerWorker
-from learner_ranks import NANO, TEMPERATURE, learner_config, make_groups, make_images, prompt_inputs, run_ranks
+from learner_ranks import NANO, TEMPERATURE, file_of, learner_config, make_groups, make_images, prompt_inputs, run_ranks
 
 IMAGES = make_images()
 LANGUAGE = LoraConfig(rank=4, alpha=16.0)
@@ -41,7 +41,7 @@ def updated_worker(groups: list[TrainingGroup], rank: int = 0, port: int = 29500
 
 
 def tensors_of(buckets: list[Any]) -> dict[str, Tensor]:
-    return {name: tensor for bucket in buckets for name, tensor in safetensors.torch.load(bucket.tobytes()).items()}
+    return {name: tensor for bucket in buckets for name, tensor in safetensors.torch.load(file_of(bucket)).items()}
 
 
 def logits_of(policy: Any) -> Tensor:

@@ -25,6 +25,7 @@ from learner_ranks import (
     NANO,
     adamw,
     batches_of,
+    file_of,
     free_port,
     learner_config,
     make_groups,
@@ -64,7 +65,7 @@ def make_worker(**settings: Any) -> LearnerWorker:
 
 
 def weights_of(buckets: list[np.ndarray]) -> Weights:
-    return {name: tensor for bucket in buckets for name, tensor in safetensors.numpy.load(bucket.tobytes()).items()}
+    return {name: tensor for bucket in buckets for name, tensor in safetensors.numpy.load(file_of(bucket)).items()}
 
 
 def saved_weights(folder: str | Path) -> Weights:
@@ -275,8 +276,8 @@ def test_weights_out_equal_the_export_and_frozen_vision_stays(
         buckets = worker.gather_weights(dtype)
         sent: dict[str, torch.Tensor] = {}
         for bucket in buckets:
-            tensors = safetensors.torch.load(bucket.tobytes())
-            header = json.loads(bucket[8 : 8 + int(bucket[:8].view("<u8")[0])].tobytes())
+            tensors = safetensors.torch.load(file_of(bucket))
+            header = json.loads(bucket[0][8:].tobytes())
             digests = {f"sha256:{name}": tensor_digest(tensor) for name, tensor in tensors.items()}
             assert header["__metadata__"] == digests
             sent |= tensors

@@ -15,7 +15,7 @@ from learner.errors import CheckpointError
 from learner.manifest import file_digests, read_manifest, write_manifest
 from learner.types import TrainingGroup
 from learner.worker import LearnerWorker
-from learner_ranks import NANO, batches_of, free_port, learner_config, make_groups, make_images, run_ranks
+from learner_ranks import NANO, batches_of, file_of, free_port, learner_config, make_groups, make_images, run_ranks
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "1 rank": {"num_ranks": 1, "zero_stage": 1},
@@ -84,7 +84,7 @@ def updates(
 
 def weights_of(worker: LearnerWorker) -> dict[str, np.ndarray]:
     buckets = worker.gather_weights()
-    return {name: tensor for bucket in buckets for name, tensor in safetensors.numpy.load(bucket.tobytes()).items()}
+    return {name: tensor for bucket in buckets for name, tensor in safetensors.numpy.load(file_of(bucket)).items()}
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Weight buckets are read without a copy, and damage is found by name."""
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
-from rollout.weights import digest_of, read_bucket, sent_digests
+from rollout.wire import Bucket, digest_of, read_bucket, read_header, sent_digests
 
 TENSORS = {
     "layer.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
@@ -34,6 +35,30 @@ def test_tensors_are_read_in_place() -> None:
         assert np.shares_memory(read[name].bytes, array)
 
 
+def in_pieces(file: np.ndarray) -> list[Bucket]:
+    """The same file cut in all ways that a sender may choose."""
+    entries, length = read_header(file)
+    ends = [length, *(length + entry.end for entry in entries)]
+    whole = torch.from_numpy(file.copy())
+    return [
+        [file[:length], file[length:]],
+        [file[:length], whole[length:]],
+        [file[start:end] for start, end in zip([0, *ends], ends, strict=False)],
+        [file[: ends[1]], *(whole[start:end] for start, end in pairwise(ends[1:]))],
+    ]
+
+
+def test_a_file_may_come_in_pieces() -> None:
+    file = bucket()
+    for pieces in in_pieces(file):
+        assert {wire.name for wire in read_bucket(pieces)} == set(TENSORS)
+        for wire in read_bucket(pieces):
+            assert wire.tensor().equal(TENSORS[wire.name])
+        assert sent_digests([pieces]) == sent_digests([file])
+        with pytest.raises(ValueError, match="the weight bucket is cut off"):
+            read_bucket(pieces[:-1])
+
+
 def test_damage_is_named() -> None:
     sound = bucket()
     digests = sent_digests([sound])
@@ -52,7 +77,7 @@ def test_malformed_buckets_are_refused() -> None:
         sent_digests([bucket(digests=False)])
     with pytest.raises(ValueError, match="the weight bucket is cut off"):
         read_bucket(bucket()[:-1])
-    with pytest.raises(ValueError, match="must be a 1-D uint8 array, got float32"):
+    with pytest.raises(ValueError, match="must begin with a 1-D uint8 array, got float32"):
         read_bucket(np.zeros(64, dtype=np.float32))
     with pytest.raises(ValueError, match="does not start with a safetensors header"):
         read_bucket(np.full(64, 255, dtype=np.uint8))
