@@ -6,6 +6,7 @@ from learner.config import LearnerConfig
 from medvie_rl.config import Config, to_yaml
 from medvie_rl.errors import ConfigError
 from medvie_rl.records import recorded_steps
+from medvie_rl.sync_config import takes_turns
 
 
 def describe_plan(config: Config) -> str:
@@ -33,9 +34,21 @@ def _layout(config: Config) -> str:
             f"{cluster.rollout_cpus:g} CPU, {rollout.dtype}",
             f"  learner   {learner.num_ranks} DeepSpeed ranks × {cluster.learner_gpus:g} GPU, "
             f"{cluster.learner_cpus:g} CPU, ZeRO-{learner.zero_stage}, {learner.dtype}, {_trained(learner)}",
+            f"  weights   {_weights(config)}",
             f"  reward    1 actor × {cluster.reward_cpus:g} CPU, {reward.num_processes} scoring processes{components}",
         ]
     )
+
+
+def _weights(config: Config) -> str:
+    ways = {
+        "object_store": "through Ray's object store",
+        "broadcast": f"broadcast by {'NCCL' if config.cluster.rollout_gpus else 'gloo'}",
+        "ipc": f"in {'GPU' if config.cluster.rollout_gpus else 'shared'} memory, from each rank to engines beside it",
+    }
+    if config.adapter_apart:
+        return f"the adapter alone, {ways['object_store']}"
+    return f"{ways[config.transport]}{', GPUs shared by turns' if takes_turns(config) else ''}"
 
 
 def _trained(learner: LearnerConfig) -> str:

@@ -16,6 +16,7 @@ from medvie_rl.bench.documents import bench_open, bench_stream
 from medvie_rl.bench.imports import bench_import
 from medvie_rl.bench.rewards import bench_against_nted, bench_flat, bench_table
 from medvie_rl.bench.steps import bench_against_trl, bench_reasoning_against_trl
+from medvie_rl.bench.sync import bench_gib_load, bench_gib_transport, bench_nano_load, bench_nano_transport
 from medvie_rl.bench.synth import bench_synth
 from medvie_rl.bench.types import Result
 from medvie_rl.bench.updates import bench_packed_reasoning_update, bench_packed_update
@@ -33,6 +34,10 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "packed_update_vs_naive_reasoning": bench_packed_reasoning_update,
     "rl_step_vs_trl": bench_against_trl,
     "rl_step_vs_trl_reasoning": bench_reasoning_against_trl,
+    "sync_vs_memcpy_nano": bench_nano_transport,
+    "sync_load_seconds_nano": bench_nano_load,
+    "sync_vs_memcpy_1gb": bench_gib_transport,
+    "sync_load_seconds_1gb": bench_gib_load,
 }
 
 

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from learner.config import LoraConfig
 from learner.errors import NonFiniteError, ParityError
 from learner.loss_config import LossConfig
 from learner.types import TrainingGroup, UpdateBatch, UpdateStats
@@ -312,3 +313,23 @@ def test_unknown_image_is_told(groups: list[TrainingGroup]) -> None:
     worker = LearnerWorker(learner_config(), NANO, master_port=free_port())
     with pytest.raises(KeyError, match="image image0 is not known to the learner"):
         worker.update(batches_of(groups[:1], worker.config)[0])
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora": LoraConfig(rank=4)}], ids=["full", "LoRA"])
+def test_a_learner_that_lent_its_memory_goes_on_as_if_it_had_not(
+    groups: list[TrainingGroup], settings: dict[str, Any]
+) -> None:
+    found = []
+    for lends in (False, True):
+        worker = make_worker(freeze_vision=True, **settings)
+        (batch,) = batches_of(groups, worker.config)
+        stats = []
+        for _ in range(2):
+            stats.append(worker.update(batch)[0])
+            if lends:
+                worker.offload()
+                worker.reload()
+        found.append((stats, weights_of(worker.gather_weights())))
+    (stats, weights), (others, other_weights) = found
+    assert stats == others and stats[0].loss != stats[1].loss
+    assert all(np.array_equal(weights[name], other_weights[name]) for name in weights)
