@@ -7,13 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.exceptions import (
+    ActorUnschedulableError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.errors import ClusterError, DeadActorError
 
 _FINISH_SECONDS = 10.0
+_DEATHS = (RayActorError, OutOfMemoryError, RuntimeEnvSetupError, ActorUnschedulableError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +35,11 @@ class Bundle:
 
     cpus: float
     gpus: float = 0.0
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """As Ray names them."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
 class ActorGroup:
@@ -49,10 +67,19 @@ class ActorGroup:
         self.actors = [start_one(index) for index in range(len(self._bundles))]
 
     def restart(self, index: int) -> Any:
-        """End an actor, also one that does not answer, and start another in its place; returns the new one."""
+        """End an actor, also one that does not answer, and start another in its place; returns the new one.
+
+        Where its node is gone, Ray reserves what it needs on another one that has it; the actor waits for that. Until
+        Ray has noticed that the node is gone (seconds), a new actor dies as the old one did.
+        """
         ray.kill(self.actors[index])
         self.actors[index] = self._start_one(index)
         return self.actors[index]
+
+    def missing(self, index: int) -> str:
+        """What an actor waits for whose node is gone, while no other has it; empty where the actor has a node."""
+        nodes = placement_group_table(self._placement)["bundles_to_node_id"]
+        return "" if nodes[index] else _missing([self._bundles[index].resources])
 
     def meeting_point(self, port: int) -> tuple[str, int]:
         """(address, port) on the node of the first actor; port 0 picks a free one, a taken one raises ClusterError."""
@@ -91,7 +118,7 @@ def _probe_port(port: int) -> tuple[str, int, str]:
 
 
 def _reserve(wanted: Sequence[Bundle], timeout_seconds: float) -> PlacementGroup:
-    bundles = [{"CPU": bundle.cpus} | ({"GPU": bundle.gpus} if bundle.gpus else {}) for bundle in wanted]
+    bundles = [bundle.resources for bundle in wanted]
     group = placement_group(bundles, strategy="PACK")
     deadline = time.monotonic() + timeout_seconds
     while not group.wait(timeout_seconds=2):
@@ -151,5 +178,11 @@ def outcome(reference: Any) -> Any:
         if isinstance(error.cause, Exception):
             raise error.cause from error
         raise
-    except RayActorError as error:
-        raise DeadActorError(f"an actor died: {error}") from error
+    except _DEATHS as error:
+        raise DeadActorError(f"an actor died: {error}", f"an actor died: {_reason(error)}") from error
+
+
+def _reason(error: RayError) -> str:
+    """The line of Ray's message that says why: behind a traceback and ids, but before what it says about memory."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0 if isinstance(error, OutOfMemoryError) else -1]

@@ -6,4 +6,8 @@ class ClusterError(RuntimeError):
 
 
 class DeadActorError(ClusterError):
-    """An actor that has died, could not start, or did not answer in time."""
+    """An actor that has died, could not start, or did not answer in time. `reason` is one line of the message."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message

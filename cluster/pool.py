@@ -1,6 +1,8 @@
 """Interchangeable actors of which any may die or hang: the others take over its work, and another takes its place."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +18,18 @@ Call = Callable[[Any, Sequence[Any]], Any]
 """(actor, its share of the items) -> reference to a list with one result an item."""
 
 _POLL_SECONDS = 1.0
+_MAX_STARTS = 3  # in a row, of a worker that takes the place of a lost one
+
+
+@dataclass(slots=True)
+class _Newcomer:
+    """A worker that is being started in the place of a lost one."""
+
+    started: Any  # a reference that is there when it has started
+    attempt: int  # from 1, of _MAX_STARTS
+    since: float
+    say_at: float
+    deadline: float  # by which it must have started, if it has a node
 
 
 class WorkerPool:
@@ -27,16 +41,23 @@ class WorkerPool:
         config: ClusterConfig,
         *,
         what: str,
-        prepare: Callable[[Any], None],
+        prepare: Callable[[Any], Sequence[Any]],
         notice: Callable[[str], None],
     ) -> None:
-        """`prepare` brings a worker that took another's place to where the others are, before it gets any work."""
+        """`prepare` calls a worker that took another's place, to bring it to where the others are before it gets any
+        work, and returns the references of the calls. `notice` is told of losses and of who is back."""
         self._group, self._config, self._what = group, config, what
         self._prepare, self._notice = prepare, notice
         self._live: dict[int, Any] = dict(enumerate(group.actors))
-        self._starting: dict[int, Any] = {}  # references that are there when the worker has started
+        self._newcomers: dict[int, _Newcomer] = {}
+        self._start_seconds = max(config.call_seconds, config.resource_timeout_seconds)
         self._num_lost = 0
-        self._num_at_work = 0
+        self._at_work: Counter[Any] = Counter()  # by actor, how many shares it has not done yet
+
+    @property
+    def what(self) -> str:
+        """What the workers are called, in the singular."""
+        return self._what
 
     @property
     def live(self) -> list[Any]:
@@ -69,7 +90,8 @@ class WorkerPool:
         """Do `call` on every worker that lives; the results of those that still do afterwards, at least one."""
         while True:
             self._admit()
-            results = self._ask_all(call, self._config.call_seconds * (1 + self._num_at_work), what)
+            num_before = max(self._at_work.values(), default=0)  # calls of work, which workers do first
+            results = self._ask_all(call, self._config.call_seconds * (1 + num_before), what)
             if results:
                 return results
 
@@ -84,76 +106,131 @@ class WorkerPool:
                 f"{self._num_lost} {self._what}s were lost, more than cluster.max_lost_workers = "
                 f"{self._config.max_lost_workers}; the last one: {why}. Go on with --resume when the cause is found"
             )
-        self._notice(
-            f"{self._what} {index} is lost ({why}); starting another, going on with "
-            f"{len(self._live)} of {len(self._group.actors)}"
+        self._notice(f"{self._what} {index} is lost ({why}); starting another, {self._going_on()}")
+        self._start(index, attempt=1)
+
+    # --- newcomers ---------------------------------------------------------------------------------------------------
+
+    def _start(self, index: int, *, attempt: int) -> None:
+        started, now = self._group.restart(index).__ray_ready__.remote(), time.monotonic()
+        self._newcomers[index] = _Newcomer(
+            started=started,
+            attempt=attempt,
+            since=now,
+            say_at=now + self._config.health_seconds,
+            deadline=now + self._start_seconds,
         )
-        self._starting[index] = self._group.restart(index).__ray_ready__.remote()
 
     def _admit(self) -> None:
         """Take in the workers that have started meanwhile; wait for one where none is left."""
-        waits_until = time.monotonic() + self._config.resource_timeout_seconds
-        while self._starting:
-            timeout = 0.0 if self._live else _POLL_SECONDS
-            ready, _ = ray.wait(list(self._starting.values()), num_returns=1, timeout=timeout)
-            for index in [index for index, reference in self._starting.items() if reference in ready]:
-                self._take_in(index, self._starting.pop(index))
-            if self._live and not ready:
+        waits_until = math.inf
+        while True:
+            missing = [self._look_after(index, newcomer) for index, newcomer in list(self._newcomers.items())]
+            if self._live:
                 return
-            if not self._live and time.monotonic() > waits_until:
-                break
-        if not self._live:
-            raise ClusterError(
-                f"no {self._what} is left, and none could be started within cluster.resource_timeout_seconds = "
-                f"{self._config.resource_timeout_seconds:g}; look at the nodes, then go on with --resume"
-            )
+            now, seconds = time.monotonic(), self._config.resource_timeout_seconds
+            waits_until = min(waits_until, now + seconds) if all(missing) else math.inf
+            if now > waits_until:
+                raise ClusterError(
+                    f"no {self._what} is left, and no node had room for one within cluster.resource_timeout_seconds = "
+                    f"{seconds:g}: each {missing[0]}. Look at the nodes, then go on with --resume"
+                )
+            ray.wait([newcomer.started for newcomer in self._newcomers.values()], timeout=_POLL_SECONDS)
 
-    def _take_in(self, index: int, started: Any) -> None:
+    def _look_after(self, index: int, newcomer: _Newcomer) -> str:
+        """Take in a newcomer that has started; give up one that cannot. Returns what one without a node waits for."""
+        if ray.wait([newcomer.started], timeout=0)[0]:
+            self._take_in(index, newcomer)
+            return ""
+        missing, now = self._group.missing(index), time.monotonic()
+        if missing:
+            newcomer.deadline = now + self._start_seconds  # which count from when it has a node
+        elif now > newcomer.deadline:
+            self._give_up(index, newcomer, f"it did not start within {self._start_seconds:.0f} s")
+            return ""
+        if now >= newcomer.say_at:
+            waited = now - newcomer.since
+            newcomer.say_at = now + waited
+            why = f"no node has room for it: {missing}" if missing else "it is starting"
+            self._notice(f"{self._what} {index} is still missing after {waited:.0f} s ({why}); {self._going_on()}")
+        return missing
+
+    def _take_in(self, index: int, newcomer: _Newcomer) -> None:
         actor = self._group.actors[index]
-        self._live[index] = actor
         try:
-            outcome(started)
-            self._prepare(actor)
+            outcome(newcomer.started)
         except DeadActorError as error:
-            self.lose(index, actor, str(error))
+            self._give_up(index, newcomer, error.reason)
+            return
+        called = time.monotonic()
+        for reference in self._prepare(actor):  # what this itself raises is no failure of the newcomer
+            try:
+                self._result_within(self._config.call_seconds, called, reference, "to be where the others are")
+            except DeadActorError as error:
+                self._give_up(index, newcomer, error.reason)
+                return
+        del self._newcomers[index]
+        self._live[index] = actor
+        self._notice(f"{self._what} {index} is back")
+
+    def _give_up(self, index: int, newcomer: _Newcomer, why: str) -> None:
+        """Start another in the place of a newcomer that could not take it, a few times."""
+        del self._newcomers[index]
+        if newcomer.attempt < _MAX_STARTS:
+            self._notice(f"{self._what} {index} could not be started ({why}); trying again, {self._going_on()}")
+            self._start(index, attempt=newcomer.attempt + 1)
         else:
-            self._notice(f"{self._what} {index} is back")
+            ray.kill(self._group.actors[index])
+            self._notice(
+                f"{self._what} {index} could not be started {_MAX_STARTS} times in a row ({why}) and is given up; "
+                f"{self._going_on()}"
+            )
+            if not self._live and not self._newcomers:
+                raise ClusterError(
+                    f"no {self._what} is left, and none could be started; the last one: {why}. Go on with --resume "
+                    "when the cause is found"
+                )
+
+    def _going_on(self) -> str:
+        num = len(self._live)
+        return f"going on with {num} of {len(self._group.actors)}" if num else "none is left until one has started"
+
+    # --- asking all --------------------------------------------------------------------------------------------------
 
     def _check_health(self) -> None:
         """Ask every worker for a sign of life, unless some are at work: they would answer behind it."""
-        if not self._num_at_work:
+        if not self._at_work.total():
             self._ask_all(lambda actor: actor.__ray_ready__.remote(), self._config.health_seconds, "a sign of life")
 
     def _ask_all(self, call: Callable[[Any], Any], seconds: float, what: str) -> list[Any]:
         """Results of a call of every worker that lives; those without one in that time are lost."""
-        deadline = time.monotonic() + seconds
+        called = time.monotonic()
         asked = {index: (actor, call(actor)) for index, actor in self._live.items()}
         results = []
         for index, (actor, reference) in asked.items():
             try:
-                results.append(self._result_by(reference, deadline, what))
+                results.append(self._result_within(seconds, called, reference, what))
             except DeadActorError as error:
-                self.lose(index, actor, str(error))
+                self.lose(index, actor, error.reason)
         return results
 
-    def _result_by(self, reference: Any, deadline: float, what: str) -> Any:
-        """Raises DeadActorError when the actor has died, or has not answered by the deadline."""
-        started = time.monotonic()
-        ready, _ = ray.wait([reference], timeout=max(0.0, deadline - started))
+    def _result_within(self, seconds: float, called: float, reference: Any, what: str) -> Any:
+        """Raises DeadActorError when the actor has died, or has not answered in time since it was called."""
+        ready, _ = ray.wait([reference], timeout=max(0.0, called + seconds - time.monotonic()))
         if not ready:
-            raise DeadActorError(f"it did not answer within {time.monotonic() - started:.0f} s ({what})")
+            raise DeadActorError(f"it did not answer within {seconds:.0f} s ({what})")
         return outcome(reference)
 
     # --- what work tells its pool ------------------------------------------------------------------------------------
 
-    def began(self) -> float:
-        """A share of some work was given out; returns by when it must be done."""
-        self._num_at_work += 1
-        return time.monotonic() + self._config.call_seconds * self._num_at_work
+    def began(self, actor: Any) -> float:
+        """A worker was given a share of some work; returns by when it must be done, behind those it has already."""
+        self._at_work[actor] += 1
+        return time.monotonic() + self._config.call_seconds * self._at_work[actor]
 
-    def ended(self) -> None:
+    def ended(self, actor: Any) -> None:
         """A share of some work is done, or its worker is lost."""
-        self._num_at_work -= 1
+        self._at_work[actor] -= 1
 
     def another(self, number: int) -> tuple[int, Any]:
         """(index, actor) of a worker that lives, for the work of one that was lost."""
@@ -183,7 +260,7 @@ class Work:
     def give(self, index: int, actor: Any, places: range, items: Sequence[Any]) -> None:
         """Let a worker do the items that lie at these places."""
         reference = self._call(actor, items)
-        self._shares[reference] = _Share(index, actor, places, items, self._pool.began())
+        self._shares[reference] = _Share(index, actor, places, items, self._pool.began(actor))
 
     def result(self) -> list[Any]:
         """Wait for the work; the results come in the order of the items.
@@ -195,17 +272,18 @@ class Work:
             ready, _ = ray.wait(list(self._shares), num_returns=1, timeout=_POLL_SECONDS)
             for reference in ready:
                 share = self._shares.pop(reference)
-                self._pool.ended()
+                self._pool.ended(share.actor)
                 try:
                     self._results[share.places.start : share.places.stop] = outcome(reference)
                 except DeadActorError as error:
-                    self._hand_over(share, str(error))
+                    self._hand_over(share, error.reason)
             for reference, share in list(self._shares.items()):
-                if time.monotonic() > share.deadline:
+                late = time.monotonic() > share.deadline
+                if late and not ray.wait([reference], timeout=_POLL_SECONDS)[0]:  # it may have been done in time
                     del self._shares[reference]
-                    self._pool.ended()
+                    self._pool.ended(share.actor)
                     self._hand_over(share, "it did not finish its work by the deadline (cluster.call_seconds)")
-            said = say_waiting("rollouts", started, said, num_pending=len(self._shares))
+            said = say_waiting(f"{self._pool.what}s", started, said, num_pending=len(self._shares))
         return self._results
 
     def _hand_over(self, share: _Share, why: str) -> None:

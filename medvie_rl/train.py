@@ -56,7 +56,7 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
     inputs = fingerprint(config, data)
     run = Run.open(resume, config) if resume else Run.create(config, folder)
     run.check_inputs(inputs)
-    with Display(run.folder, config) as display, start_workers(config, data, display.status) as workers:
+    with Display(run.folder, config) as display, start_workers(config, data, display.status, display.notice) as workers:
         try:
             before, after, state = _train(run, data, workers, display)
             finish_run(run, data, state, before, after, display)

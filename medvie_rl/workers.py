@@ -40,8 +40,11 @@ _KEEP_BYTES = str(2**33)  # for glibc: more than an update on a CPU takes at onc
 
 
 @contextmanager
-def start_workers(config: Config, data: RunData, status: Callable[[str], None]) -> Iterator["Workers"]:
-    """Ray, and on it rollout workers, the reward actor and learner ranks, for the time of the context."""
+def start_workers(
+    config: Config, data: RunData, status: Callable[[str], None], notice: Callable[[str], None]
+) -> Iterator["Workers"]:
+    """Ray, and on it rollout workers, the reward actor and learner ranks, for the time of the context. `status` is told
+    how starting goes, `notice` what happens to workers later."""
     environment = run_environment(allow_downloads=config.allow_downloads)
     cluster = config.cluster
     num_cpus = cluster.reward_cpus + config.rollout.num_workers * cluster.rollout_cpus
@@ -52,7 +55,7 @@ def start_workers(config: Config, data: RunData, status: Callable[[str], None]) 
     status("starting Ray")
     with connect(cluster, num_cpus=num_cpus, num_gpus=num_gpus, environment=environment):
         status("starting rollout engines, reward actor and learner (about half a minute)")
-        workers = Workers(config, data, processor, ocr, notice=status)
+        workers = Workers(config, data, processor, ocr, notice=notice)
         try:
             yield workers
         finally:
@@ -82,7 +85,7 @@ class Workers:
         wait_for(ready, "reward actor and learner to start")
         self._weights = WeightPath(config, self._learners)
         self._engines = WorkerPool(
-            self._rollouts, config.cluster, what="rollout worker", prepare=self._bring_weights, notice=notice
+            self._rollouts, config.cluster, what="rollout worker", prepare=self._weights.bring, notice=notice
         )
         ready = [actor.banned_token_ids.remote() for actor in self._rollouts.actors]
         self.banned_token_ids: tuple[int, ...] = wait_for(ready, "rollout engines to start")[0]
@@ -181,10 +184,6 @@ class Workers:
         """Bring the weights of an exported policy into every engine, in place of the learner's."""
         self._turns.become(Turn.SYNCING)
         self._weights.load(self._engines, policy, version)
-
-    def _bring_weights(self, actor: Any) -> None:
-        """Let an engine that has started late, from the base, hold what the others do."""
-        wait_for(self._weights.bring(actor), "weights to load")
 
     def save(self, folder: Path) -> None:
         """Write the learner's state, every rank its part, into a folder that all nodes see."""

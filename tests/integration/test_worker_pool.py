@@ -3,62 +3,16 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from cluster.actors import ActorGroup, Bundle, wait_for
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
-from cluster.pool import WorkerPool
 from cluster.session import connect
-
-CONFIG = ClusterConfig(resource_timeout_seconds=60, call_seconds=60, health_seconds=20, max_lost_workers=3)
-
-
-class Squarer:
-    """Squares numbers slowly; it must be prepared first if it takes another's place."""
-
-    def __init__(self, folder: str) -> None:
-        number = sum(1 for _ in Path(folder).iterdir())
-        (Path(folder) / str(os.getpid())).touch()
-        self._prepared = number < 2
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def prepare(self) -> None:
-        self._prepared = True
-
-    def square(self, numbers: Sequence[int], seconds: float) -> list[tuple[int, int]]:
-        assert self._prepared, "it got work before it was prepared"
-        time.sleep(seconds)
-        if 13 in numbers:
-            raise ValueError("13 brings bad luck")
-        return [(number * number, os.getpid()) for number in numbers]
-
-
-class Pool:
-    """Two workers, and what the pool says."""
-
-    def __init__(self, folder: Path, config: ClusterConfig = CONFIG) -> None:
-        self.group = ActorGroup([Bundle(cpus=1), Bundle(cpus=1)], timeout_seconds=60)
-        self.group.start(Squarer, [(str(folder),)] * 2, {"PYTHONPATH": str(Path(__file__).parent)})
-        self.said: list[str] = []
-        self.pool = WorkerPool(
-            self.group,
-            config,
-            what="squarer",
-            prepare=lambda actor: wait_for([actor.prepare.remote()], "preparation"),
-            notice=self.said.append,
-        )
-        self.pids: list[int] = wait_for([actor.pid.remote() for actor in self.group.actors], "the start")
-
-    def submit(self, numbers: Sequence[int], seconds: float = 0.0) -> Any:
-        return self.pool.submit(numbers, lambda actor, share: actor.square.remote(list(share), seconds))
+from squarers import FAIL, HANG, Pool, squares
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,14 +26,6 @@ def pool(tmp_path: Path) -> Iterator[Pool]:
     made = Pool(tmp_path)
     yield made
     made.group.close()
-
-
-def squares(results: Sequence[tuple[int, int]]) -> list[int]:
-    return [square for square, _ in results]
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_shares_are_contiguous_and_results_in_order(pool: Pool) -> None:
@@ -96,27 +42,26 @@ def test_what_a_killed_worker_had_to_do_is_done_by_the_other_and_it_is_replaced(
     results = work.result()
     assert squares(results) == [0, 1, 4, 9] and {pid for _, pid in results} == {pool.pids[0]}
     assert "squarer 1 is lost (an actor died" in pool.said[0] and "going on with 1 of 2" in pool.said[0]
-    deadline = time.monotonic() + 60
-    while pool.pool.num_live < 2 and time.monotonic() < deadline:
-        assert squares(pool.submit(range(4)).result()) == [0, 1, 4, 9]
-        time.sleep(0.2)
+    pool.work_until(lambda: pool.pool.num_live == 2)
     assert "squarer 1 is back" in pool.said and pool.pool.num_lost == 1
     pids = {pid for _, pid in pool.submit(range(4)).result()}
     assert len(pids) == 2 and pool.pids[1] not in pids
 
 
 def test_a_worker_that_hangs_is_replaced_after_its_deadline(tmp_path: Path) -> None:
-    pool = Pool(tmp_path, ClusterConfig(resource_timeout_seconds=60, call_seconds=4, health_seconds=20))
+    pool = Pool(tmp_path, ClusterConfig(resource_timeout_seconds=60, call_seconds=8, health_seconds=20))
     try:
+        started = time.monotonic()
         work = pool.submit(range(4), 1.0)
         time.sleep(0.3)
-        os.kill(pool.pids[0], signal.SIGSTOP)
+        os.kill(pool.pids[1], signal.SIGSTOP)
         assert squares(work.result()) == [0, 1, 4, 9]
+        assert 8 < time.monotonic() - started < 16, "each worker's deadline is that of its own work"
         assert "did not finish its work by the deadline (cluster.call_seconds)" in pool.said[0]
         deadline = time.monotonic() + 30
-        while not gone(pool.pids[0]) and time.monotonic() < deadline:
+        while psutil.pid_exists(pool.pids[1]) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert gone(pool.pids[0])
+        assert not psutil.pid_exists(pool.pids[1])
     finally:
         pool.group.close()
 
@@ -137,6 +82,57 @@ def test_where_all_are_lost_it_waits_for_another(pool: Pool) -> None:
         os.kill(pid, signal.SIGKILL)
     assert squares(work.result()) == [0, 1, 4, 9]
     assert pool.pool.num_lost == 2
+
+
+def test_a_newcomer_that_hangs_as_it_is_prepared_is_replaced(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, ClusterConfig(resource_timeout_seconds=60, call_seconds=4, health_seconds=20))
+    try:
+        (tmp_path / HANG).touch()
+        os.kill(pool.pids[1], signal.SIGKILL)
+        pool.work_until(lambda: pool.told("is back"))
+        assert [said.split(" (")[0] for said in pool.said] == [
+            "squarer 1 is lost",
+            "squarer 1 could not be started",
+            "squarer 1 is back",
+        ]
+        assert pool.said[1].endswith(
+            "did not answer within 4 s (to be where the others are)); trying again, going on with 1 of 2"
+        )
+        hung, taken_in = sorted(tmp_path.glob("pid-*"), key=os.path.getmtime)[2:]
+        assert not psutil.pid_exists(int(hung.name[4:]))
+        assert {pid for _, pid in pool.submit(range(4)).result()} == {pool.pids[0], int(taken_in.name[4:])}
+    finally:
+        pool.group.close()
+
+
+def test_a_newcomer_that_cannot_start_is_given_up_and_the_others_go_on(pool: Pool) -> None:
+    (pool.folder / FAIL).touch()
+    os.kill(pool.pids[1], signal.SIGKILL)
+    pool.work_until(lambda: pool.told("given up"))
+    reason = "(an actor died: RuntimeError: no squarer today)"
+    assert pool.said[1:] == [
+        f"squarer 1 could not be started {reason}; trying again, going on with 1 of 2",
+        f"squarer 1 could not be started {reason}; trying again, going on with 1 of 2",
+        f"squarer 1 could not be started 3 times in a row {reason} and is given up; going on with 1 of 2",
+    ]
+    assert squares(pool.submit(range(4)).result()) == [0, 1, 4, 9] and pool.pool.num_lost == 1
+    os.kill(pool.pids[0], signal.SIGKILL)
+    with pytest.raises(ClusterError, match=r"no squarer is left, and none .*; the last one: .*no squarer today"):
+        pool.submit(range(4))
+
+
+def test_a_newcomer_that_comes_while_the_others_work_gets_the_next_work(pool: Pool) -> None:
+    os.kill(pool.pids[1], signal.SIGKILL)
+    assert squares(pool.submit(range(4)).result()) == [0, 1, 4, 9]
+    assert pool.pool.num_live == 1, "it was back before there was any work"
+    long = pool.submit([5, 6], 15.0)
+    while pool.pool.num_live < 2:
+        pool.submit([])
+        time.sleep(0.2)
+    assert "squarer 1 is back" in pool.said
+    (newcomer,) = {pid for _, pid in pool.submit([1, 2]).result()} - {pool.pids[0]}
+    assert newcomer != pool.pids[1]
+    assert long.result() == [(25, pool.pids[0]), (36, pool.pids[0])]
 
 
 def test_an_error_of_a_worker_is_not_a_lost_worker(pool: Pool) -> None:
