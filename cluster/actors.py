@@ -23,6 +23,7 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster.cores import Place, pin_here
 from cluster.errors import ClusterError, DeadActorError
 
 _FINISH_SECONDS = 10.0
@@ -52,8 +53,15 @@ class ActorGroup:
         self._start_one: Callable[[int], Any]
         self.actors: list[Any] = []
 
-    def start(self, worker_class: type, arguments: Sequence[Sequence[Any]], environment: Mapping[str, str]) -> None:
-        """Start one actor a bundle with its own arguments; `environment` is set before the process starts."""
+    def start(
+        self,
+        worker_class: type,
+        arguments: Sequence[Sequence[Any]],
+        environment: Mapping[str, str],
+        places: Sequence[Place | None] = (),
+    ) -> None:
+        """Start one actor a bundle with its own arguments; `environment` is set before the process starts, and those
+        that have a place work there (see cluster/pinning.py)."""
         if len(arguments) != len(self._bundles):
             raise ValueError(f"expected arguments for {len(self._bundles)} actors, got {len(arguments)}")
 
@@ -61,7 +69,9 @@ class ActorGroup:
             bundle = self._bundles[index]
             options = self._options(index) | {"num_cpus": bundle.cpus, "num_gpus": bundle.gpus}
             options["runtime_env"] = {"env_vars": dict(environment)}
-            return ray.remote(worker_class).options(**options).remote(*arguments[index])
+            place = places[index] if places else None
+            actor_class = _placed(worker_class, place) if place else worker_class
+            return ray.remote(actor_class).options(**options).remote(*arguments[index])
 
         self._start_one = start_one
         self.actors = [start_one(index) for index in range(len(self._bundles))]
@@ -81,9 +91,18 @@ class ActorGroup:
         nodes = placement_group_table(self._placement)["bundles_to_node_id"]
         return "" if nodes[index] else _missing([self._bundles[index].resources])
 
+    def nodes(self) -> list[str]:
+        """Ray's id of the node of every actor."""
+        of_bundle = placement_group_table(self._placement)["bundles_to_node_id"]
+        return [of_bundle[index] for index in range(len(self._bundles))]
+
+    def beside(self, index: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Reference to what a function returns that runs on the node of an actor, in a process of its own."""
+        return ray.remote(function).options(num_cpus=0, **self._options(index)).remote(*arguments)
+
     def meeting_point(self, port: int) -> tuple[str, int]:
         """(address, port) on the node of the first actor; port 0 picks a free one, a taken one raises ClusterError."""
-        address, found, problem = ray.get(ray.remote(_probe_port).options(num_cpus=0, **self._options(0)).remote(port))
+        address, found, problem = ray.get(self.beside(0, _probe_port, port))
         if problem:
             raise ClusterError(
                 f"cluster.learner_port: port {port} is in use on {address} ({problem}). Name another one, or 0 for any "
@@ -105,6 +124,23 @@ class ActorGroup:
     def _options(self, index: int) -> dict[str, Any]:
         strategy = PlacementGroupSchedulingStrategy(placement_group=self._placement, placement_group_bundle_index=index)
         return {"scheduling_strategy": strategy}
+
+
+def _placed(worker_class: type, place: Place) -> type:
+    """The class, whose process moves to its place before anything of the worker runs.
+
+    Libraries count the cores that they may use when they are loaded, and their threads inherit them. An actor that
+    Ray starts on another node, since its own is gone, may run anywhere there.
+    """
+
+    start: Any = worker_class.__init__  # type: ignore[misc]  # of this very class
+
+    def __init__(self: Any, *arguments: Any) -> None:
+        if ray.get_runtime_context().get_node_id() == place.node:
+            pin_here(place.cores)
+        start(self, *arguments)
+
+    return type(worker_class.__name__, (worker_class,), {"__init__": __init__, "__module__": worker_class.__module__})
 
 
 def _probe_port(port: int) -> tuple[str, int, str]:
@@ -142,6 +178,18 @@ def _missing(bundles: Sequence[Mapping[str, float]]) -> str:
         if needed:
             parts.append(f"needs {needed:g} {name}, free {free:g} of {total:g}")
     return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Actor calls that were begun."""
+
+    references: Sequence[Any]
+    what: str  # is waited for
+
+    def result(self) -> list[Any]:
+        """Wait for them, see `wait_for`."""
+        return wait_for(self.references, self.what)
 
 
 def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60.0) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from cluster.cores import PIN_CORES
+
 
 @dataclass(kw_only=True)
 class ClusterConfig:
@@ -16,6 +18,7 @@ class ClusterConfig:
     learner_gpus: float = 0.0
     reward_cpus: float = 0.5
     learner_port: int = 0  # where learner ranks meet; 0 = a free one
+    pin_cores: str = "auto"  # auto (workers without GPUs) | always | never: rollout workers and learner ranks to cores
     resource_timeout_seconds: float = 300.0  # how long to wait for CPUs and GPUs before giving up
     call_seconds: float = 1800.0  # a rollout worker that needs longer for its share of a batch, or a sync, is replaced
     health_seconds: float = 60.0  # so is one that, without work, gives no sign of life for so long
@@ -30,6 +33,8 @@ class ClusterConfig:
         for name in ("resource_timeout_seconds", "call_seconds", "health_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"cluster.{name}: expected more than 0 seconds, got {getattr(self, name)}")
+        if self.pin_cores not in PIN_CORES:
+            raise ValueError(f"cluster.pin_cores: expected one of {', '.join(PIN_CORES)}, got {self.pin_cores!r}")
         if self.max_lost_workers < 0:
             raise ValueError(f"cluster.max_lost_workers: expected 0 or more, got {self.max_lost_workers}")
         if not 0 <= self.learner_port < 65536:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -88,12 +88,12 @@ class WorkerPool:
 
     def broadcast(self, call: Callable[[Any], Any], what: str) -> list[Any]:
         """Do `call` on every worker that lives; the results of those that still do afterwards, at least one."""
-        while True:
-            self._admit()
-            num_before = max(self._at_work.values(), default=0)  # calls of work, which workers do first
-            results = self._ask_all(call, self._config.call_seconds * (1 + num_before), what)
-            if results:
-                return results
+        return self.start_broadcast(call, what).result()
+
+    def start_broadcast(self, call: Callable[[Any], Any], what: str) -> "BroadcastWork":
+        """The same without waiting. Workers come to it when they have done what they were asked before."""
+        self._admit()
+        return BroadcastWork(self, call, what, self._live)
 
     def lose(self, index: int, actor: Any, why: str) -> None:
         """Give up a worker, and start another in its place."""
@@ -165,7 +165,7 @@ class WorkerPool:
         called = time.monotonic()
         for reference in self._prepare(actor):  # what this itself raises is no failure of the newcomer
             try:
-                self._result_within(self._config.call_seconds, called, reference, "to be where the others are")
+                _result_within(self._config.call_seconds, called, reference, "to be where the others are")
             except DeadActorError as error:
                 self._give_up(index, newcomer, error.reason)
                 return
@@ -209,27 +209,20 @@ class WorkerPool:
         results = []
         for index, (actor, reference) in asked.items():
             try:
-                results.append(self._result_within(seconds, called, reference, what))
+                results.append(_result_within(seconds, called, reference, what))
             except DeadActorError as error:
                 self.lose(index, actor, error.reason)
         return results
 
-    def _result_within(self, seconds: float, called: float, reference: Any, what: str) -> Any:
-        """Raises DeadActorError when the actor has died, or has not answered in time since it was called."""
-        ready, _ = ray.wait([reference], timeout=max(0.0, called + seconds - time.monotonic()))
-        if not ready:
-            raise DeadActorError(f"it did not answer within {seconds:.0f} s ({what})")
-        return outcome(reference)
-
     # --- what work tells its pool ------------------------------------------------------------------------------------
 
     def began(self, actor: Any) -> float:
-        """A worker was given a share of some work; returns by when it must be done, behind those it has already."""
+        """A worker was given something to do; returns how many seconds it has, with what it has to do before."""
         self._at_work[actor] += 1
-        return time.monotonic() + self._config.call_seconds * self._at_work[actor]
+        return self._config.call_seconds * self._at_work[actor]
 
     def ended(self, actor: Any) -> None:
-        """A share of some work is done, or its worker is lost."""
+        """It is done, or its worker is lost."""
         self._at_work[actor] -= 1
 
     def another(self, number: int) -> tuple[int, Any]:
@@ -260,7 +253,7 @@ class Work:
     def give(self, index: int, actor: Any, places: range, items: Sequence[Any]) -> None:
         """Let a worker do the items that lie at these places."""
         reference = self._call(actor, items)
-        self._shares[reference] = _Share(index, actor, places, items, self._pool.began(actor))
+        self._shares[reference] = _Share(index, actor, places, items, time.monotonic() + self._pool.began(actor))
 
     def result(self) -> list[Any]:
         """Wait for the work; the results come in the order of the items.
@@ -290,6 +283,35 @@ class Work:
         self._pool.lose(share.index, share.actor, why)
         index, actor = self._pool.another(share.index)
         self.give(index, actor, share.places, share.items)
+
+
+class BroadcastWork:
+    """A call that every worker of a pool was asked for."""
+
+    def __init__(self, pool: WorkerPool, call: Callable[[Any], Any], what: str, workers: Mapping[int, Any]) -> None:
+        self._pool, self._call, self._what = pool, call, what
+        self._called = time.monotonic()
+        self._asked = [(index, actor, call(actor), pool.began(actor)) for index, actor in workers.items()]
+
+    def result(self) -> list[Any]:
+        """Wait for it, once; the results of those workers that live, at least one's: where all were lost, those that
+        took their places are asked. An error that a worker raises is raised as it was there."""
+        results = []
+        for index, actor, reference, seconds in self._asked:
+            self._pool.ended(actor)
+            try:
+                results.append(_result_within(seconds, self._called, reference, self._what))
+            except DeadActorError as error:
+                self._pool.lose(index, actor, error.reason)
+        return results or self._pool.broadcast(self._call, self._what)
+
+
+def _result_within(seconds: float, called: float, reference: Any, what: str) -> Any:
+    """Raises DeadActorError when the actor has died, or has not answered in time since it was called."""
+    ready, _ = ray.wait([reference], timeout=max(0.0, called + seconds - time.monotonic()))
+    if not ready:
+        raise DeadActorError(f"it did not answer within {seconds:.0f} s ({what})")
+    return outcome(reference)
 
 
 def _split(items: Sequence[Any], num_parts: int) -> list[Sequence[Any]]:

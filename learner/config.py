@@ -10,6 +10,7 @@ DTYPES = ("float32", "bfloat16")
 LR_SCHEDULES = ("constant", "cosine", "linear")
 ATTENTIONS = ("auto", "split", "flex")
 CACHE_DEVICES = ("cpu", "policy")
+WAIT_POLICIES = ("PASSIVE", "ACTIVE")
 LANGUAGE_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -67,6 +68,8 @@ class LearnerConfig:
     offload_parameters: bool = False  # to CPU memory, ZeRO-3 only
     offload_while_sampling: bool = False  # lend the GPU memory of weights and optimizer to engines on the same GPU
     num_threads: int = 1  # of torch, per rank, on CPU
+    omp_wait_policy: str = "PASSIVE"  # of waiting OpenMP threads: PASSIVE (sleep) | ACTIVE (spin)
+    gomp_spincount: int = 10_000  # how often a waiting thread of GNU OpenMP looks before it sleeps: microseconds' worth
     pixel_cache_mib: int = 512  # decoded images kept per rank
     feature_cache_mib: int = 512  # the frozen vision tower's output, kept per rank for the images used last
     feature_cache_device: str = "cpu"  # cpu | policy (where the policy is)
@@ -91,7 +94,10 @@ class LearnerConfig:
             math.isfinite(self.learning_rate) and self.learning_rate > 0,
             f"learner.learning_rate must be positive and finite, got {self.learning_rate}",
         )
-        for name, allowed in (("attention", ATTENTIONS), ("feature_cache_device", CACHE_DEVICES)):
+        one_of = {
+            "attention": ATTENTIONS, "feature_cache_device": CACHE_DEVICES, "omp_wait_policy": WAIT_POLICIES,
+        }  # fmt: skip
+        for name, allowed in one_of.items():
             value = getattr(self, name)
             _require(value in allowed, f"learner.{name} must be one of {', '.join(allowed)}, got {value!r}")
         _require(
@@ -108,7 +114,7 @@ class LearnerConfig:
             "learner.offload_while_sampling is for ZeRO-1 and 2; with learner.zero_stage 3, which shards all, or "
             "learner.offload_optimizer, which keeps optimizer states in CPU memory anyway, leave it false",
         )
-        for name in ("weight_decay", "warmup_steps", "pixel_cache_mib", "feature_cache_mib"):
+        for name in ("weight_decay", "warmup_steps", "pixel_cache_mib", "feature_cache_mib", "gomp_spincount"):
             _require(getattr(self, name) >= 0, f"learner.{name} must not be negative, got {getattr(self, name)}")
         for name in ("adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, f"learner.{name} must be in [0, 1), got {getattr(self, name)}")

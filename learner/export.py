@@ -12,6 +12,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 
 from learner.lora import adapter_config, has_lora
+from learner.types import ADAPTER, ALL
 from learner.weights import make_bucket, stream_weights
 
 ADAPTER_FOLDER = "adapter"
@@ -25,7 +26,7 @@ def export_policy(policy: Any, processor: Any, folder: Path, dtype: torch.dtype,
     state = _gathered(stream_weights(policy, dtype, with_tensors=rank == 0))
     adapter = {}
     if has_lora(policy):
-        adapter = _gathered(stream_weights(policy, dtype, with_tensors=rank == 0, adapter_only=True))
+        adapter = _gathered(stream_weights(policy, dtype, with_tensors=rank == 0, part=ADAPTER))
     if rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
         save_torch_state_dict(state, folder, max_shard_size="5GB")
@@ -53,12 +54,10 @@ def _gathered(buckets: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: tensor.clone() for bucket in buckets for name, tensor in bucket.items()}
 
 
-def read_exported(
-    folder: Path, dtype: torch.dtype, *, adapter_only: bool = False, digests: bool = True
-) -> list[list[np.ndarray]]:
+def read_exported(folder: Path, dtype: torch.dtype, *, part: str = ALL, digests: bool = True) -> list[list[np.ndarray]]:
     """One bucket for each weight file of the folder, or of the adapter in it; raises FileNotFoundError if it has
     none."""
-    folder = folder / ADAPTER_FOLDER if adapter_only else folder
+    folder = folder / ADAPTER_FOLDER if part == ADAPTER else folder
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FileNotFoundError(f"{folder}: expected an exported policy, found no .safetensors file")

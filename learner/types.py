@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-ALL, TRAINED, FROZEN = "all", "trained", "frozen"
-"""Parts of the weights; frozen is a vision tower of which nothing trains, trained is the rest."""
+ALL, TRAINED, FROZEN, ADAPTER = "all", "trained", "frozen", "adapter"
+"""Parts of the weights, with LoRA merged ones; frozen is a vision tower of which nothing trains, trained is the rest.
+The adapter is a LoRA adapter by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

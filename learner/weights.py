@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.core_model_loading import revert_weight_conversion
 
 from learner import lora
-from learner.types import ALL, FROZEN, TRAINED
+from learner.types import ADAPTER, ALL, FROZEN, TRAINED
 
 _LAYER = re.compile(r"^.*?\.(?:layers|blocks)\.\d+\.")
 _CPU = torch.device("cpu")
@@ -43,13 +43,11 @@ def stream_weights(
     dtype: torch.dtype,
     *,
     with_tensors: bool,
-    adapter_only: bool = False,
     part: str = ALL,
     device: torch.device = _CPU,
 ) -> Iterator[dict[str, Tensor]]:
-    """The weights bucket by bucket, under the names that save_pretrained writes; with LoRA the merged weights under the
-    base's names or, with `adapter_only`, the adapter under peft's. `part` is ALL, or with a vision tower of which
-    nothing trains TRAINED, all but that, or FROZEN, that alone.
+    """A part of the weights (see learner.types) bucket by bucket, under the names that save_pretrained writes, the
+    adapter under peft's.
 
     Collective under ZeRO-3, where one bucket is gathered at a time: every rank must exhaust it. Ranks without
     `with_tensors` get empty dictionaries. Tensors that need no conversion, gathering or move to the `device` are the
@@ -61,19 +59,31 @@ def stream_weights(
         with deepspeed.zero.GatheredParameters(parameters) if sharded else nullcontext():
             tensors: dict[str, Tensor] = {}
             if with_tensors:
-                found = lora.adapter_only(bucket) if adapter_only else lora.merged(policy, bucket)
+                found = _named(policy, bucket, part)
                 tensors = {name: tensor.to(device, dtype, copy=sharded) for name, tensor in found.items()}
-        yield tensors if adapter_only or not tensors else revert_weight_conversion(policy, tensors)
+        yield tensors if part == ADAPTER or not tensors else revert_weight_conversion(policy, tensors)
 
 
 def weight_headers(policy: Any, dtype: torch.dtype, *, part: str = ALL) -> list[np.ndarray]:
     """The headers of the buckets that `stream_weights` gives, without digests. Nothing is gathered."""
-    headers = []
+    return [header_of(tensors) for tensors in _shapes(policy, dtype, part)]
+
+
+def weight_bytes(policy: Any, dtype: torch.dtype, *, part: str = ALL) -> int:
+    """How many bytes of tensors `stream_weights` gives. Nothing is gathered."""
+    return sum(tensor.nbytes for tensors in _shapes(policy, dtype, part) for tensor in tensors.values())
+
+
+def _shapes(policy: Any, dtype: torch.dtype, part: str) -> Iterator[dict[str, Tensor]]:
+    """What `stream_weights` gives, as tensors without values."""
     for bucket in _buckets_of(policy, part):
         shapes = [(name, torch.empty(_full_shape(parameter), device=_META)) for name, parameter in bucket]
-        tensors = {name: tensor.to(dtype) for name, tensor in lora.merged(policy, shapes).items()}
-        headers.append(header_of(revert_weight_conversion(policy, tensors)))
-    return headers
+        tensors = {name: tensor.to(dtype) for name, tensor in _named(policy, shapes, part).items()}
+        yield tensors if part == ADAPTER or not tensors else revert_weight_conversion(policy, tensors)
+
+
+def _named(policy: Any, bucket: Sequence[tuple[str, Tensor]], part: str) -> dict[str, Tensor]:
+    return lora.adapter_only(bucket) if part == ADAPTER else lora.merged(policy, bucket)
 
 
 def _buckets_of(policy: Any, part: str) -> Iterator[list[tuple[str, nn.Parameter]]]:
@@ -127,8 +137,8 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def gather_weights(
-    policy: Any, dtype: torch.dtype, *, rank: int, adapter_only: bool = False, part: str = ALL, digests: bool = True
+    policy: Any, dtype: torch.dtype, *, rank: int, part: str = ALL, digests: bool = True
 ) -> list[list[np.ndarray]]:
     """The buckets of `stream_weights` on rank 0, an empty list on the others. Collective under ZeRO-3."""
-    streamed = stream_weights(policy, dtype, with_tensors=rank == 0, adapter_only=adapter_only, part=part)
+    streamed = stream_weights(policy, dtype, with_tensors=rank == 0, part=part)
     return [make_bucket(tensors, digests=digests) for tensors in streamed if tensors]

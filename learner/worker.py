@@ -111,7 +111,7 @@ class LearnerWorker:
     # --- weights for the engines; `dtype` is theirs, the policy's own by default --------------------------------------
 
     def gather_weights(
-        self, dtype: str | None = None, *, adapter_only: bool = False, part: str = ALL, digests: bool = True
+        self, dtype: str | None = None, *, part: str = ALL, digests: bool = True
     ) -> list[list[np.ndarray]]:
         """Buckets (see learner.weights) on rank 0, [] elsewhere. Collective.
 
@@ -119,9 +119,7 @@ class LearnerWorker:
         """
         from learner import weights
 
-        return weights.gather_weights(
-            self.policy, self._dtype(dtype), rank=self.rank, adapter_only=adapter_only, part=part, digests=digests
-        )
+        return weights.gather_weights(self.policy, self._dtype(dtype), rank=self.rank, part=part, digests=digests)
 
     def adapter_settings(self) -> str:
         """The adapter_config.json of the LoRA adapter."""
@@ -134,6 +132,12 @@ class LearnerWorker:
         from learner import weights
 
         return weights.weight_headers(self.policy, self._dtype(dtype), part=part)
+
+    def weight_bytes(self, dtype: str | None = None, *, part: str = ALL) -> int:
+        """How many bytes a part of the weights has. Any one rank."""
+        from learner import weights
+
+        return weights.weight_bytes(self.policy, self._dtype(dtype), part=part)
 
     def open_broadcasts(self, address: str, port: int, *, group_size: int, seconds: float) -> None:
         """Meet engines with `group_size` - 1 processes in all, on rank 0. Returns when they have come."""
@@ -166,12 +170,12 @@ class LearnerWorker:
         return next(self._shared, None)
 
     def read_exported(
-        self, folder: str | Path, dtype: str | None = None, *, adapter_only: bool = False, digests: bool = True
+        self, folder: str | Path, dtype: str | None = None, *, part: str = ALL, digests: bool = True
     ) -> list[list[np.ndarray]]:
         """The weights, or the adapter, of a policy that `export` wrote, as buckets. Any one rank."""
         from learner.export import read_exported
 
-        return read_exported(Path(folder), self._dtype(dtype), adapter_only=adapter_only, digests=digests)
+        return read_exported(Path(folder), self._dtype(dtype), part=part, digests=digests)
 
     # --- GPU memory ---------------------------------------------------------------------------------------------------
 

@@ -108,6 +108,7 @@ def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[
         "rollout/tokens_total": float(sum(len(rollout.token_ids) for rollout in rollouts)),
         "rollout/truncated": fmean(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
         "rollout/staleness": fmean(weight_version - rollout.weight_version for rollout in rollouts),
+        "rollout/staleness_max": float(max(weight_version - rollout.weight_version for rollout in rollouts)),
         "rollout/uninformative_groups": fmean(uninformative(group.rewards) for group in groups),
     }
     for outcome in _WRONG:

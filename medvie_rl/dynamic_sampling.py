@@ -68,6 +68,7 @@ def _share(groups: Sequence[ScoredGroup]) -> float:
 
 def _scored(batch: Batch, workers: Workers, watch: Stopwatch) -> list[ScoredGroup]:
     queries, rollouts = batch
+    watch.add("generation", max(group.seconds for group in rollouts))  # engines share a batch
     with watch("score"):
         scores = workers.score(queries, rollouts)
     return [ScoredGroup(query=q, group=g, scores=s) for q, g, s in zip(queries, rollouts, scores, strict=True)]

@@ -84,7 +84,7 @@ assert _SCHEMA.names == [item.name for item in fields(RolloutRecord)]
 def rollout_records(
     step: int, groups: Sequence[ScoredGroup], seconds: Mapping[str, float] | None = None
 ) -> list[RolloutRecord]:
-    """Every response of a step; `seconds` by phase, of which those of generate and score are kept."""
+    """Every response of a step; `seconds` by phase, of which those of generation and score are kept."""
     seconds = seconds or {}
     return [
         RolloutRecord(
@@ -112,7 +112,7 @@ def rollout_records(
             faults=score.faults,
             counts=score.counts,
             outcomes=tuple((leaf.key, leaf.outcome) for leaf in score.leaves),
-            generate_seconds=seconds.get("generate", 0.0),
+            generate_seconds=seconds.get("generation", 0.0),
             score_seconds=seconds.get("score", 0.0),
         )
         for group in groups

@@ -13,13 +13,14 @@ from medvie_rl.errors import ConfigError
 LAYOUT_KEYS = (
     "output_dir", "model", "allow_downloads", "prompt", "schemas", "data.path", "ocr.cache", "sft.traces",
     "learner.num_ranks", "learner.zero_stage", "learner.offload_optimizer", "learner.offload_parameters",
-    "learner.offload_while_sampling", "learner.num_threads", "learner.max_tokens_per_micro_batch",
+    "learner.offload_while_sampling", "learner.num_threads", "learner.omp_wait_policy", "learner.gomp_spincount",
+    "learner.max_tokens_per_micro_batch",
     "learner.gradient_checkpointing", "learner.attention", "learner.pixel_cache_mib", "learner.feature_cache_mib",
     "learner.feature_cache_device",
     "rollout.num_workers", "rollout.block_size", "rollout.max_num_seqs", "rollout.max_num_batched_tokens",
     "rollout.enable_prefix_caching", "rollout.enforce_eager", "rollout.kv_cache_gib", "rollout.gpu_memory_utilization",
-    "rollout.tensor_parallel_size", "rollout.sleep_while_learning", "rollout.num_threads", "rollout.verify_digests",
-    "rollout.log_level",
+    "rollout.tensor_parallel_size", "rollout.sleep_while_learning", "rollout.num_threads", "rollout.omp_wait_policy",
+    "rollout.gomp_spincount", "rollout.verify_digests", "rollout.log_level",
     "sync.transport", "sync.seconds",
     "reward.num_processes", "records.", "checkpoint.every", "checkpoint.keep", "cluster.", "wandb.",
 )  # fmt: skip

@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -105,7 +106,9 @@ class Run:
             self._wandb = _start_wandb(self.folder, self.config, state)
 
     def log(self, step: int, metrics: Mapping[str, float | int | None]) -> None:
-        """One metrics object a step: to `metrics.jsonl` always, to W&B beside it."""
+        """One metrics object a step: to `metrics.jsonl` always, to W&B beside it. `time/logged` is when that was, in
+        seconds since 1970."""
+        metrics = {**metrics, "time/logged": time.time()}
         line = json.dumps({"step": step, **metrics}, allow_nan=False)
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")

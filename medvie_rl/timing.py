@@ -18,7 +18,11 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - started
+            self.add(phase, time.monotonic() - started)
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Add what was measured elsewhere to a phase."""
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -123,7 +123,7 @@ def _step(step: int, state: RunState, *, run: Run, workers: Workers, pipeline: P
     """One turn of the loop; returns its metrics."""
     config, watch = run.config, Stopwatch()
     groups = sample_groups(step, state, pipeline, workers, config, watch)
-    run.record_rollouts(step + 1, rollout_records(step + 1, groups, watch.seconds))  # before anything is dropped
+    records = rollout_records(step + 1, groups, watch.seconds)  # before anything is dropped
     metrics = step_metrics(groups, weight_version=state.weight_version) | workers.health_metrics()
     if config.dynamic_sampling.max_rounds:
         metrics |= dynamic_metrics(groups, config.queries_per_step)
@@ -139,14 +139,22 @@ def _step(step: int, state: RunState, *, run: Run, workers: Workers, pipeline: P
         penalties = {response: config.loss.kl_coefficient * value for response, value in kl.items()}
     batch = make_training_groups(groups, config.loss, penalties)
     learning_rate = learning_rate_at(config.learner, step, config.num_steps)
-    if batch:  # else every group's rewards were equal (counted above): nothing to learn from this step
-        with watch("update"), dumped_if_suspect(run, step + 1, groups):
-            stats, cost = workers.update(asked, batch, learning_rate=learning_rate, step=step)
+    with watch("update"), dumped_if_suspect(run, step + 1, groups):
+        # With no batch every group's rewards were equal (counted above): nothing to learn from this step.
+        updating = workers.start_update(asked, batch, learning_rate=learning_rate, step=step) if batch else None
+        run.record_rollouts(step + 1, records)  # while the learner works
+        receipt = workers.finish_sync()
+        if updating:
+            stats, cost = updating.result()[0]
+            metrics |= update_metrics(stats, cost)
+    if updating:
         with watch("sync"):
             state.weight_version += 1
-            receipt = workers.sync_weights(state.weight_version)
-        metrics |= update_metrics(stats, cost)
-        metrics |= {"sync/bytes": receipt.num_bytes, "time/engine_load": receipt.seconds}
+            metrics["sync/bytes"] = workers.start_sync(state.weight_version)
+            if not config.pipeline_depth:
+                receipt = workers.finish_sync()
+    if receipt:
+        metrics["time/engine_load"] = receipt.seconds
     metrics |= {"loss/learning_rate": learning_rate, "sync/weight_version": state.weight_version}
     return metrics | watch.metrics()
 

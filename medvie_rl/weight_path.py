@@ -9,25 +9,35 @@ A LoRA adapter that stays apart from the base is small and takes the object stor
 everything that an engine needs at another time than at a sync: one that took another's place, an exported policy.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.actors import ActorGroup, wait_for
 from cluster.errors import ClusterError
 from cluster.pool import WorkerPool
-from learner.types import ALL, TRAINED, SharedBucket
+from learner.types import ADAPTER, ALL, FROZEN, TRAINED, SharedBucket
 from medvie_rl.config import Config
 from medvie_rl.sync_config import takes_turns
 from rollout.types import WeightReceipt
 
 
+class Loading(Protocol):
+    """Engines that are loading weights."""
+
+    def result(self) -> list[WeightReceipt]:
+        """Wait for them."""
+        ...
+
+
 class Transport(Protocol):
     """One way for whole weights to travel."""
 
-    def send(self, engines: WorkerPool, part: str, version: int) -> list[WeightReceipt]:
-        """Bring a part of the learner's weights (see learner.types) into every live engine."""
+    def send(self, engines: WorkerPool, part: str, version: int) -> Loading:
+        """Bring a part of the learner's weights (see learner.types) into every live engine. The learner may change its
+        weights as soon as this returns."""
         ...
 
 
@@ -38,36 +48,52 @@ class WeightPath:
         self._config, self._learners = config, learners
         self._store = ObjectStore(config, learners)
         self._transport: Transport = _TRANSPORTS[config.transport](config, learners)
-        self._version = 0  # of the weights in the engines; 0 is the base
+        self._version = 0  # of the weights that engines hold or are loading; 0 is the base
+        self._loading: Loading | None = None  # while they are not known to have them
         self._synced = False  # whether the engines hold what the learner sent, its frozen part included
         self._exported: Path | None = None  # the policy that they hold in its place
+        self._num_bytes: dict[str, int] = {}  # by part
 
     @property
     def version(self) -> int:
-        """Of the weights that the engines hold."""
+        """Of the weights by which engines answer what they are asked next."""
         return self._version
 
-    def sync(self, engines: WorkerPool, version: int) -> WeightReceipt:
-        """Bring the learner's weights into every engine. A frozen vision tower is sent the first time only, and of a
-        LoRA policy whose adapter stays apart the adapter alone."""
-        self._version, self._exported = version, None
-        if self._config.adapter_apart:
-            receipts = self._store.send_adapter(engines, version)
-        else:
-            receipts = self._transport.send(engines, TRAINED if self._synced else ALL, version)
-        self._synced = True
-        return _checked(receipts, version)
+    def start_sync(self, engines: WorkerPool, version: int) -> int:
+        """Begin to bring the learner's weights into every engine; returns how many bytes each of them gets. A frozen
+        vision tower is sent the first time only, and of a LoRA policy whose adapter stays apart the adapter alone."""
+        self.finish_sync()
+        part = ADAPTER if self._config.adapter_apart else TRAINED if self._synced else ALL
+        self._version, self._synced, self._exported = version, True, None
+        transport = self._store if part == ADAPTER else self._transport
+        self._loading = transport.send(engines, part, version)
+        if part not in self._num_bytes:
+            size = self._learners.actors[0].weight_bytes.remote(self._config.rollout.dtype, part=part)
+            (self._num_bytes[part],) = wait_for([size], "the size of the weights")
+        return self._num_bytes[part]
+
+    def finish_sync(self) -> WeightReceipt | None:
+        """Wait until all engines hold the weights that were sent last; None if that was known already. Raises
+        RuntimeError if they hold different ones."""
+        if self._loading is None:
+            return None
+        loading, self._loading = self._loading, None
+        receipts = loading.result()
+        if len({receipt.digest for receipt in receipts}) > 1:
+            raise RuntimeError(f"the engines hold different weights after loading version {self._version}")
+        return receipts[0]
 
     def load(self, engines: WorkerPool, policy: Path, version: int) -> None:
         """Bring the weights of an exported policy into every engine, in place of the learner's."""
+        self.finish_sync()
         self._version, self._synced, self._exported = version, False, policy
-        _checked(self._store.send_exported(engines, policy, version), version)
+        self._loading = self._store.send_exported(engines, policy, version)
+        self.finish_sync()
 
     def bring(self, engine: Any) -> list[Any]:
         """Let an engine that took another's place hold what the others do; returns what to wait for.
 
-        The learner still holds what it sent: it is changed by updates only, and a sync follows each before anything is
-        sampled. Raises ClusterError where engines and learner take turns on a GPU, which the newcomer does not know.
+        Raises ClusterError where engines and learner take turns on a GPU, which the newcomer does not know.
         """
         if takes_turns(self._config):
             raise ClusterError(
@@ -76,11 +102,7 @@ class WeightPath:
             )
         if self._exported is not None:
             return [self._store.give_exported(engine, self._exported, self._version)]
-        if not self._synced:
-            return []
-        if self._config.adapter_apart:
-            return [self._store.give_adapter(engine, self._version)]
-        return [engine.update_weights.remote(self._store.gather(ALL), self._version)]
+        return [self._store.give_again(engine, self._version)] if self._synced else []
 
 
 class ObjectStore:
@@ -90,48 +112,50 @@ class ObjectStore:
         self._learners = learners
         self._settings = {"dtype": config.rollout.dtype, "digests": config.rollout.verify_digests}
         self._adapter_apart = config.adapter_apart
+        self._sent: tuple[Any, str] | None = None  # the buckets that were last sent, and which part they are
 
-    def send(self, engines: WorkerPool, part: str, version: int) -> list[WeightReceipt]:
+    def send(self, engines: WorkerPool, part: str, version: int) -> Loading:
+        """As Transport says; of the adapter, too."""
         buckets = self.gather(part)
-        return engines.broadcast(
-            lambda engine: engine.update_weights.remote(buckets, version, keep_rest=part == TRAINED), _loading(version)
-        )
+        self._sent = (buckets, part)
+        return engines.start_broadcast(lambda engine: self.give(engine, buckets, part, version), _loading(version))
 
-    def send_adapter(self, engines: WorkerPool, version: int) -> list[WeightReceipt]:
-        """Bring the learner's adapter into every live engine."""
-        buckets, settings = self._adapter()
-        return engines.broadcast(
-            lambda engine: engine.update_adapter.remote(buckets, settings, version), _loading(version)
-        )
+    def give(self, engine: Any, buckets: Any, part: str, version: int) -> Any:
+        """Reference to the receipt of one engine that gets these buckets."""
+        if part == ADAPTER:
+            settings = self._learners.actors[0].adapter_settings.remote()
+            return engine.update_adapter.remote(buckets, settings, version)
+        return engine.update_weights.remote(buckets, version, keep_rest=part == TRAINED)
 
-    def give_adapter(self, engine: Any, version: int) -> Any:
-        """Reference to the receipt of one engine that gets the learner's adapter."""
-        buckets, settings = self._adapter()
-        return engine.update_adapter.remote(buckets, settings, version)
+    def give_again(self, engine: Any, version: int) -> Any:
+        """Reference to the receipt of one engine that gets all that was sent, though it has nothing yet.
 
-    def send_exported(self, engines: WorkerPool, policy: Path, version: int) -> list[WeightReceipt]:
+        The buckets that were sent are still here: the learner may be ahead of them. What another transport has sent it
+        still holds, since it sends before it returns, and nothing is sampled between an update and that.
+        """
+        if self._sent is None:
+            return self.give(engine, self.gather(ALL), ALL, version)
+        buckets, part = self._sent
+        if part == TRAINED:
+            return engine.update_weights.remote(buckets, version, rest=self.gather(FROZEN))
+        return self.give(engine, buckets, part, version)
+
+    def send_exported(self, engines: WorkerPool, policy: Path, version: int) -> Loading:
         """Bring an exported policy into every live engine."""
-        return engines.broadcast(lambda engine: self.give_exported(engine, policy, version), _loading(version))
+        return engines.start_broadcast(lambda engine: self.give_exported(engine, policy, version), _loading(version))
 
     def give_exported(self, engine: Any, policy: Path, version: int) -> Any:
         """Reference to the receipt of one engine that gets an exported policy."""
+        part = ADAPTER if self._adapter_apart else ALL
         rank = self._learners.actors[0]
-        buckets = rank.read_exported.remote(policy.absolute(), adapter_only=self._adapter_apart, **self._settings)
-        if self._adapter_apart:
-            return engine.update_adapter.remote(buckets, rank.adapter_settings.remote(), version)
-        return engine.update_weights.remote(buckets, version)
+        buckets = rank.read_exported.remote(policy.absolute(), part=part, **self._settings)
+        return self.give(engine, buckets, part, version)
 
-    def gather(self, part: str, *, adapter_only: bool = False) -> Any:
+    def gather(self, part: str) -> Any:
         """Reference to the buckets of a part of the learner's weights."""
-        gathered = [
-            rank.gather_weights.remote(part=part, adapter_only=adapter_only, **self._settings)
-            for rank in self._learners.actors
-        ]
+        gathered = [rank.gather_weights.remote(part=part, **self._settings) for rank in self._learners.actors]
         wait_for(gathered, "the learner's weights")
         return gathered[0]
-
-    def _adapter(self) -> tuple[Any, Any]:
-        return self.gather(ALL, adapter_only=True), self._learners.actors[0].adapter_settings.remote()
 
 
 class Broadcast:
@@ -145,7 +169,7 @@ class Broadcast:
         self._seconds = config.sync.seconds
         self._members: list[Any] = []
 
-    def send(self, engines: WorkerPool, part: str, version: int) -> list[WeightReceipt]:
+    def send(self, engines: WorkerPool, part: str, version: int) -> Loading:
         """As Transport says. Raises ClusterError if an engine dies on the way: the others wait for it in vain then, and
         hold some of both weights."""
         engines.broadcast(lambda engine: engine.__ray_ready__.remote(), "engines to end their work")  # dead ones go
@@ -159,7 +183,7 @@ class Broadcast:
                 engine.receive_weights.remote(headers, version, keep_rest=part == TRAINED) for engine in self._members
             ]
             sent, *others = wait_for([*sending, *receiving], _loading(version))
-        return _undamaged(others[len(ranks) - 1 :], sent)
+        return _Loaded(_undamaged(others[len(ranks) - 1 :], sent))
 
     def _meet(self, engines: list[Any]) -> None:
         address, port = self._learners.meeting_point(0)
@@ -179,7 +203,7 @@ class Ipc:
         self._learners = learners
         self._dtype, self._digests = config.rollout.dtype, config.rollout.verify_digests
 
-    def send(self, engines: WorkerPool, part: str, version: int) -> list[WeightReceipt]:
+    def send(self, engines: WorkerPool, part: str, version: int) -> Loading:
         """As Transport says. Raises ClusterError if an engine dies on the way."""
         engines.broadcast(lambda engine: engine.__ray_ready__.remote(), "engines to end their work")  # dead ones go
         ranks, members, what = self._learners.actors, engines.live, _loading(version)
@@ -196,7 +220,17 @@ class Ipc:
                 wait_for([engine.load_shared.remote(index, handles) for engine in members], what)
             wait_for([rank.share_next.remote() for rank in ranks], what)  # the last one is taken back
             receipts = wait_for([engine.end_shared.remote() for engine in members], what)
-        return _undamaged(receipts, digests)
+        return _Loaded(_undamaged(receipts, digests))
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """Engines that have loaded their weights."""
+
+    receipts: list[WeightReceipt]
+
+    def result(self) -> list[WeightReceipt]:
+        return self.receipts
 
 
 _TRANSPORTS: Mapping[str, Callable[[Config, ActorGroup], Transport]] = {
@@ -232,9 +266,3 @@ def _undamaged(receipts: list[WeightReceipt], sent: Mapping[str, str]) -> list[W
                 f"{', '.join(different[:12])}"
             )
     return receipts
-
-
-def _checked(receipts: Sequence[WeightReceipt], version: int) -> WeightReceipt:
-    if len({receipt.digest for receipt in receipts}) > 1:
-        raise RuntimeError(f"the engines hold different weights after loading version {version}")
-    return receipts[0]

@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import AutoProcessor
 
-from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.actors import Pending, wait_for
+from cluster.cores import Place
 from cluster.pool import Work, WorkerPool
 from cluster.session import connect
 from learner.batching import make_update_batches
@@ -28,6 +29,7 @@ from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
 from medvie_rl.gpu_turns import GpuTurns, Turn
 from medvie_rl.grammar import policy_grammar
+from medvie_rl.layout import choose_places, reserve
 from medvie_rl.weight_path import WeightPath
 from rewards.components import ComponentLoadError
 from rewards.types import Score
@@ -73,11 +75,13 @@ class Workers:
         self._known_images: dict[Any, set[str]] = {}
         self.processor = processor
         self._ocr = ocr
-        self._rollouts = self._start_rollouts()
-        self._rewards = self._start_rewards()
+        self._rollouts, self._rewards, self._learners = reserve(config)
+        of_rollouts, of_learners = choose_places(config, self._rollouts, self._learners, notice)
+        self._start_rollouts(of_rollouts)
+        self._rewards.start(RewardWorker, [(config.reward, data.schemas)], {})
         if config.rollout.sleep_while_learning:  # before the learner takes the GPUs' memory
             wait_for([actor.sleep.remote() for actor in self._rollouts.actors], "rollout engines to start and sleep")
-        self._learners = self._start_learners()
+        self._start_learners(of_learners)
         self._check_components()
         self._check_all_prompts()
         groups = [self._rewards, self._learners]
@@ -103,6 +107,7 @@ class Workers:
     def generate(self, queries: Sequence[Query], *, step: int, answers: bool = False) -> list[RolloutGroup]:
         """Sample `num_traces` responses for every query, or one answer each, as `evaluation` says, in the order of the
         queries."""
+        self.finish_sync()
         return self.start_generating(queries, step=step, answers=answers).result()
 
     def start_generating(self, queries: Sequence[Query], *, step: int, answers: bool = False) -> Work:
@@ -140,25 +145,32 @@ class Workers:
         self, queries: Sequence[Query], groups: Sequence[TrainingGroup], *, learning_rate: float, step: int
     ) -> tuple[UpdateStats, UpdateCost]:
         """One update of the policy by all learner ranks; the cost is that of rank 0."""
+        stats, cost = self.start_update(queries, groups, learning_rate=learning_rate, step=step).result()[0]
+        return stats, cost
+
+    def start_update(
+        self, queries: Sequence[Query], groups: Sequence[TrainingGroup], *, learning_rate: float, step: int
+    ) -> Pending:
+        """The same without waiting: statistics and cost of every rank are to come."""
         seed = stable_hash("minibatches", self._config.seed, step)
         batches = self._update_batches(groups, self._config.learner, learning_rate=learning_rate, seed=seed)
-        stats, cost = self._learn("update", batches, queries, "the update")[0]
-        return stats, cost
+        return self._learn("update", batches, queries, "the update")
 
     def reference_kl(self, queries: Sequence[Query], groups: Sequence[TrainingGroup]) -> dict[tuple[str, int], float]:
         """KL to the reference of every response, summed over its tokens, by (query id, trace)."""
         once = replace(self._config.learner, epochs_per_step=1, minibatches_per_step=1)
         batches = self._update_batches(groups, once, learning_rate=0.0, seed=0)
-        found: list[list[ResponseKl]] = self._learn("reference_kl", batches, queries, "the reference's logprobs")
+        found: list[list[ResponseKl]]
+        found = self._learn("reference_kl", batches, queries, "the reference's logprobs").result()
         return {(entry.query_id, entry.trace): entry.kl for of_rank in found for entry in of_rank}
 
-    def _learn(self, method: str, batches: Sequence[UpdateBatch], queries: Sequence[Query], what: str) -> list[Any]:
-        """Call a method of all learner ranks, each with its batch."""
+    def _learn(self, method: str, batches: Sequence[UpdateBatch], queries: Sequence[Query], what: str) -> Pending:
+        """Begin to call a method of all learner ranks, each with its batch."""
         self._turns.become(Turn.LEARNING)
         for actor in self._learners.actors:
             self._send_images(actor, queries)
         calls = zip(self._learners.actors, batches, strict=True)
-        return wait_for([getattr(actor, method).remote(batch) for actor, batch in calls], what)
+        return Pending([getattr(actor, method).remote(batch) for actor, batch in calls], what)
 
     def _update_batches(
         self, groups: Sequence[TrainingGroup], config: LearnerConfig, *, learning_rate: float, seed: int
@@ -177,8 +189,20 @@ class Workers:
 
     def sync_weights(self, version: int) -> WeightReceipt:
         """Bring the learner's weights into every engine."""
+        self.start_sync(version)
+        receipt = self.finish_sync()
+        assert receipt is not None
+        return receipt
+
+    def start_sync(self, version: int) -> int:
+        """The same without waiting for engines that need the learner no more; returns how many bytes each of them
+        gets."""
         self._turns.become(Turn.SYNCING)
-        return self._weights.sync(self._engines, version)
+        return self._weights.start_sync(self._engines, version)
+
+    def finish_sync(self) -> WeightReceipt | None:
+        """Wait until all engines hold what was sent last; None if that is known already."""
+        return self._weights.finish_sync()
 
     def load_weights(self, policy: Path, *, version: int) -> None:
         """Bring the weights of an exported policy into every engine, in place of the learner's."""
@@ -203,21 +227,11 @@ class Workers:
 
     # --- starting ----------------------------------------------------------------------------------------------------
 
-    def _start_rollouts(self) -> ActorGroup:
-        config, cluster = self._config.rollout, self._config.cluster
-        bundle = Bundle(cpus=cluster.rollout_cpus, gpus=cluster.rollout_gpus)
-        group = ActorGroup([bundle] * config.num_workers, timeout_seconds=cluster.resource_timeout_seconds)
-        lora = self._config.learner.lora
+    def _start_rollouts(self, places: Sequence[Place | None]) -> None:
+        config, lora = self._config.rollout, self._config.learner.lora
         adapter = AdapterSlot(rank=lora.rank, vision=bool(lora.vision_targets)) if self._config.adapter_apart else None
         arguments = [(config, self._config.model, adapter)] * config.num_workers
-        group.start(RolloutWorker, arguments, worker_environment(config))
-        return group
-
-    def _start_rewards(self) -> ActorGroup:
-        cluster = self._config.cluster
-        group = ActorGroup([Bundle(cpus=cluster.reward_cpus)], timeout_seconds=cluster.resource_timeout_seconds)
-        group.start(RewardWorker, [(self._config.reward, self._data.schemas)], {})
-        return group
+        self._rollouts.start(RolloutWorker, arguments, worker_environment(config), places)
 
     def _check_components(self) -> None:
         """Refuse a component of the reward that cannot be loaded on the reward actor's node, which alone needs it."""
@@ -226,17 +240,15 @@ class Workers:
         except ComponentLoadError as error:
             raise ConfigError(str(error)) from error
 
-    def _start_learners(self) -> ActorGroup:
+    def _start_learners(self, places: Sequence[Place | None]) -> None:
         config, cluster = self._config.learner, self._config.cluster
-        bundle = Bundle(cpus=cluster.learner_cpus, gpus=cluster.learner_gpus)
-        group = ActorGroup([bundle] * config.num_ranks, timeout_seconds=cluster.resource_timeout_seconds)
-        address, port = group.meeting_point(cluster.learner_port)
+        address, port = self._learners.meeting_point(cluster.learner_port)
         arguments = [
             (config, self._config.model, rank, config.num_ranks, address, port, self._config.loss)
             for rank in range(config.num_ranks)
         ]
-        group.start(LearnerWorker, arguments, learner_environment(config, on_gpu=cluster.learner_gpus > 0))
-        return group
+        environment = learner_environment(config, on_gpu=cluster.learner_gpus > 0)
+        self._learners.start(LearnerWorker, arguments, environment, places)
 
     # --- prompts and images ------------------------------------------------------------------------------------------
 
@@ -328,15 +340,16 @@ def _read_text(config: Config, data: RunData, tokenizer: Any, status: Callable[[
 def learner_environment(config: LearnerConfig, *, on_gpu: bool) -> dict[str, str]:
     """Variables of a learner process.
 
-    Waiting threads sleep after some microseconds: spinning longer starves the other processes, and not spinning at all
-    costs a second thread nearly all of its use, since operations of a small policy follow each other within that time.
+    By default waiting threads sleep after some microseconds: spinning longer starves the other processes, and not
+    spinning at all costs a second thread nearly all of its use, since operations of a small policy follow each other
+    within that time.
     On a CPU the memory of one update is kept for the next: giving it back takes a fifth of the update in page faults.
     """
     variables = {
         "OMP_NUM_THREADS": str(config.num_threads),
         "MKL_NUM_THREADS": str(config.num_threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "10000",
+        "OMP_WAIT_POLICY": config.omp_wait_policy,
+        "GOMP_SPINCOUNT": str(config.gomp_spincount),
     }
     if not on_gpu:
         variables |= {"MALLOC_MMAP_THRESHOLD_": _KEEP_BYTES, "MALLOC_TRIM_THRESHOLD_": _KEEP_BYTES}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
+_WAIT_POLICIES = ("PASSIVE", "ACTIVE")
 _MAX_TEMPERATURE = 2.0
 _ADAPTER_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
 MAX_ADAPTER_RANK = _ADAPTER_RANKS[-1]
@@ -74,6 +75,8 @@ class RolloutConfig:
     tensor_parallel_size: int = 1  # GPUs per engine
     sleep_while_learning: bool = False  # lend the GPU memory of weights and KV cache to the learner during updates
     num_threads: int = 1  # CPU threads per engine; engines and learner together should not exceed the cores
+    omp_wait_policy: str = "PASSIVE"  # of waiting OpenMP threads: PASSIVE (sleep) | ACTIVE (spin)
+    gomp_spincount: int = 0  # how often a waiting thread of GNU OpenMP looks before it sleeps
     seed: int = 0  # of the engine; every sampled request brings its own
     verify_digests: bool = True  # hash every weight tensor on both sides of a sync
     log_level: str = "ERROR"  # of vLLM's own logger, whose warnings mostly name hardware that is not there
@@ -95,6 +98,12 @@ class RolloutConfig:
             )
         if self.dtype not in _DTYPES:
             raise ValueError(f"rollout.dtype must be one of {', '.join(_DTYPES)}, got {self.dtype!r}")
+        if self.omp_wait_policy not in _WAIT_POLICIES:
+            raise ValueError(
+                f"rollout.omp_wait_policy must be {' or '.join(_WAIT_POLICIES)}, got {self.omp_wait_policy!r}"
+            )
+        if self.gomp_spincount < 0:
+            raise ValueError(f"rollout.gomp_spincount must not be negative, got {self.gomp_spincount}")
         if self.block_size < 0 or self.block_size % 32:
             raise ValueError(
                 f"rollout.block_size must be a multiple of 32, or 0 for vLLM's default, got {self.block_size}"
@@ -110,13 +119,14 @@ class RolloutConfig:
 def worker_environment(config: RolloutConfig) -> dict[str, str]:
     """Environment variables that a rollout process must have before it starts (they are read when libraries load).
 
-    Waiting threads sleep instead of spinning: spinning at OpenMP barriers starves every other process on the machine.
+    By default waiting threads sleep instead of spinning: spinning at OpenMP barriers starves every other process on the
+    machine.
     """
     return {
         "OMP_NUM_THREADS": str(config.num_threads),
         "MKL_NUM_THREADS": str(config.num_threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "0",
+        "OMP_WAIT_POLICY": config.omp_wait_policy,
+        "GOMP_SPINCOUNT": str(config.gomp_spincount),
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the actor's process
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several engines would pin themselves to the same cores

@@ -3,7 +3,7 @@
 Nested lists carry no suffixes here: a `RolloutGroup` is the n rollouts of one request, a batch is a list of groups.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rollout.config import AnswerSampling
@@ -56,11 +56,13 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutGroup:
-    """The rollouts of one request. `prompt_ids` [P] is what the engine saw, image placeholders expanded."""
+    """The rollouts of one request. `prompt_ids` [P] is what the engine saw, image placeholders expanded. Groups that
+    differ in the time they took are equal."""
 
     query_id: str
     prompt_ids: tuple[int, ...]
     rollouts: tuple[Rollout, ...]
+    seconds: float = field(default=0.0, compare=False)  # that the engine worked on the batch with this request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

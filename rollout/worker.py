@@ -2,8 +2,9 @@
 
 import hashlib
 import io
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from rollout.config import AdapterSlot, AnswerSampling, RolloutConfig
@@ -66,6 +67,7 @@ class RolloutWorker(Engine):
         for `max_response_tokens`: prompts are never truncated. Raises RuntimeError for a request of other weights than
         those that are loaded.
         """
+        started = time.monotonic()
         self.add_images(images or {})
         if self._broken_update is not None:
             raise RuntimeError(f"loading weight version {self._broken_update} failed half-way; restart this worker")
@@ -93,7 +95,9 @@ class RolloutWorker(Engine):
         self._reset_caches()
         sampling = [self._sampling(request) for request in requests]
         outputs = self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=self._adapter)
-        return [self._group(request, output) for request, output in zip(requests, outputs, strict=True)]
+        groups = [self._group(request, output) for request, output in zip(requests, outputs, strict=True)]
+        seconds = time.monotonic() - started
+        return [replace(group, seconds=seconds) for group in groups]
 
     def _decoded(self, key: str, request: GenerationRequest) -> "Image":
         if key not in self._images:

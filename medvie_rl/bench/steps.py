@@ -1,33 +1,19 @@
 """One full RL step, ours beside TRL's: generate, score, update, sync; each system in processes of its own, by turns."""
 
 import json
-import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import psutil
-
-from medvie_rl.bench.step_settings import CONFIG, NUM_CORES, STEPS, step_config
+from medvie_rl.bench.product import run_command, run_steps
+from medvie_rl.bench.step_settings import NUM_CORES, STEPS, step_config
 from medvie_rl.bench.trl_step import MICRO_BATCH_ROWS
 from medvie_rl.bench.types import Result
 
 _ROUNDS = 2  # each system runs so often, in turns
 _NUM_STEPS = 20  # of a run
 _NUM_FIRST = 9  # of them, in which every document is new; 12 of 100 are in a step
-_MEMORY_SECONDS = 0.5  # between two looks at a run's memory
-_OURS = (
-    "evaluation.every=0",
-    "checkpoint.every=0",
-    "data.num_validation=1",
-    "data.num_test=1",
-    "wandb.mode=disabled",
-)
 
 
 @dataclass(kw_only=True)
@@ -82,12 +68,8 @@ def _compare(name: str, step: str) -> Result:
 
 def _measure_ours(step: str, measured: _Measured) -> None:
     """A run of the product. The seconds of a step are those that the loop itself logs."""
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = (*STEPS[step], *_OURS, f"num_steps={_NUM_STEPS}", f"output_dir={folder}")
-        _run([sys.executable, "-m", "medvie_rl", "train", "--config", str(CONFIG), *overrides], measured)
-        (metrics_file,) = Path(folder).glob("*/metrics.jsonl")
-        lines = [json.loads(line) for line in metrics_file.read_text(encoding="utf-8").splitlines()]
-    steps = [line for line in lines if "time/step" in line]
+    steps, peak_mib = run_steps(STEPS[step], _NUM_STEPS)
+    measured.peak_mib = max(measured.peak_mib, peak_mib)
     measured.first_seconds += [metrics["time/step"] for metrics in steps[1:_NUM_FIRST]]
     steps = steps[_NUM_FIRST:]
     measured.seconds += [metrics["time/step"] for metrics in steps]
@@ -98,42 +80,9 @@ def _measure_ours(step: str, measured: _Measured) -> None:
 
 
 def _measure_trl(step: str, measured: _Measured) -> None:
-    output = _run([sys.executable, "-m", "medvie_rl.bench.trl_step", step, str(_NUM_STEPS)], measured)
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    finished = run_command([sys.executable, "-m", "medvie_rl.bench.trl_step", step, str(_NUM_STEPS)])
+    measured.peak_mib = max(measured.peak_mib, finished.peak_mib)
+    found: dict[str, Any] = json.loads(finished.output.splitlines()[-1])
     measured.first_seconds += found["seconds"][1:_NUM_FIRST]
     measured.seconds += found["seconds"][_NUM_FIRST:]
     measured.tokens += found["tokens"][_NUM_FIRST:]
-
-
-def _run(command: Sequence[str], measured: _Measured) -> str:
-    """Output of a command, whose peak memory is noted. Raises RuntimeError with its last words if it fails."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        watch = threading.Thread(target=_watch_memory, args=(process, measured), daemon=True)
-        watch.start()
-        output, _ = process.communicate()
-        watch.join()
-        if process.returncode:
-            errors.seek(0)
-            raise RuntimeError(f"{' '.join(command)} failed: {(errors.read() or output).strip()[-2000:]}")
-    return output
-
-
-def _watch_memory(process: "subprocess.Popen[str]", measured: _Measured) -> None:
-    """Proportional set sizes, summed over the process and all its descendants: shared pages count once."""
-    root = psutil.Process(process.pid)
-    while process.poll() is None:
-        total = 0
-        try:
-            for member in (root, *root.children(recursive=True)):
-                try:
-                    total += member.memory_full_info().pss
-                except psutil.Error:
-                    continue  # it ended meanwhile
-        except psutil.NoSuchProcess:
-            return
-        measured.peak_mib = max(measured.peak_mib, total / 2**20)
-        try:
-            process.wait(_MEMORY_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue

@@ -15,7 +15,7 @@ from learner.config import LearnerConfig, LoraConfig
 from learner.export import read_exported
 from learner.lora import adapters_off
 from learner.model import load_policy
-from learner.types import TrainingGroup
+from learner.types import ADAPTER, TrainingGroup
 from learner.worker import LearnerWorker
 from learner_ranks import NANO, TEMPERATURE, file_of, learner_config, make_groups, make_images, prompt_inputs, run_ranks
 
@@ -131,7 +131,7 @@ def test_exports_are_the_policy_and_the_base_stays(
 
     before = {name: tensor.detach().clone() for name, tensor in own.items()}
     worker.export(tmp_path / "policy", "float32")
-    merged, adapter = worker.gather_weights("float32"), worker.gather_weights("float32", adapter_only=True)
+    merged, adapter = worker.gather_weights("float32"), worker.gather_weights("float32", part=ADAPTER)
     assert all(torch.equal(own[name], tensor) for name, tensor in before.items())
 
     live = logits_of(worker.policy)
@@ -159,7 +159,7 @@ def test_exports_are_the_policy_and_the_base_stays(
 def updated_weights(rank: int, port: int, stage: int, groups: list[TrainingGroup]) -> tuple[Any, Any]:
     torch.set_num_threads(1)
     worker = updated_worker(groups, rank, port, num_ranks=2, zero_stage=stage, gradient_checkpointing=True)
-    return worker.gather_weights("float32"), worker.gather_weights("float32", adapter_only=True)
+    return worker.gather_weights("float32"), worker.gather_weights("float32", part=ADAPTER)
 
 
 def test_shards_are_merged_as_one_rank_merges(groups: list[TrainingGroup]) -> None:
@@ -168,7 +168,7 @@ def test_shards_are_merged_as_one_rank_merges(groups: list[TrainingGroup]) -> No
     worker = updated_worker(groups)
     for found, expected in (
         (tensors_of(merged), tensors_of(worker.gather_weights("float32"))),
-        (tensors_of(adapter), tensors_of(worker.gather_weights("float32", adapter_only=True))),
+        (tensors_of(adapter), tensors_of(worker.gather_weights("float32", part=ADAPTER))),
     ):
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():

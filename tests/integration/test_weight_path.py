@@ -76,7 +76,11 @@ class Run:
         self.said: list[str] = []
         self.path = self.weight_path("object_store")
         self.pool = WorkerPool(
-            self.engines, self.config.cluster, what="engine", prepare=self._bring, notice=self.said.append
+            self.engines,
+            self.config.cluster,
+            what="engine",
+            prepare=lambda engine: self.path.bring(engine),
+            notice=self.said.append,
         )
         self.images = slip_images(4)
         self.requests = make_requests(processor, self.images, num_traces=2, greedy=False)
@@ -94,7 +98,10 @@ class Run:
 
     def sync(self) -> Any:
         self.version += 1
-        return self.path.sync(self.pool, self.version)
+        num_bytes = self.path.start_sync(self.pool, self.version)
+        receipt = self.path.finish_sync()
+        assert receipt is not None and receipt.num_bytes == num_bytes and self.path.finish_sync() is None
+        return receipt
 
     def answers(self) -> list[list[RolloutGroup]]:
         """Of every live engine to the same requests, without the version."""
@@ -107,9 +114,6 @@ class Run:
     def _ask(self, engine: Any) -> Any:
         requests = [replace(request, weight_version=self.version) for request in self.requests]
         return engine.generate.remote(requests, self.images)
-
-    def _bring(self, engine: Any) -> None:
-        wait_for(self.path.bring(engine), "weights")
 
     def _start_learners(self) -> ActorGroup:
         config = self.config.learner
@@ -190,19 +194,23 @@ def test_bytes_that_change_on_the_way_are_seen(run: Run, transport: str) -> None
     assert run.sync().digest == receipt.digest
 
 
-def test_a_broadcast_leaves_out_who_died_and_takes_in_who_came(run: Run) -> None:
-    run.path = run.weight_path("broadcast")
+@pytest.mark.parametrize("transport", ["object_store", "broadcast"])
+def test_a_sync_leaves_out_who_died_and_takes_in_who_came(run: Run, transport: str) -> None:
+    run.path, num_lost = run.weight_path(transport), run.pool.num_lost
+    run.sync()
+    run.update()
     run.sync()
     (victim, _) = run.pool.broadcast(lambda engine: engine.pid.remote(), "pids")
     os.kill(victim, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(victim)] if psutil.pid_exists(victim) else [], timeout=10)
     run.update()
     run.sync()
-    assert run.pool.num_lost == 1 and len(run.answers()) == 1
+    assert run.pool.num_lost == num_lost + 1 and len(run.answers()) == 1
+    expected = run.answers()[0]
     while run.pool.num_live < 2:
         run.pool.broadcast(lambda engine: engine.__ray_ready__.remote(), "a sign of life")
     found = run.answers()  # the newcomer has got what the other had been sent
-    assert len(found) == 2 and found[0] == found[1]
+    assert len(found) == 2 and found[0] == found[1] == expected
     run.update()
     run.sync()
     assert run.answers()[0] == run.answers()[1] != found[0]

@@ -146,6 +146,24 @@ def test_a_broadcast_leaves_out_who_died(pool: Pool) -> None:
     assert pool.pool.broadcast(lambda actor: actor.pid.remote(), "pids") == pool.pids[1:]
 
 
+def test_a_broadcast_that_nobody_waits_for_comes_after_the_work_before_it(pool: Pool) -> None:
+    started = time.monotonic()
+    work = pool.submit(range(4), 2.0)
+    broadcast = pool.pool.start_broadcast(lambda actor: actor.pid.remote(), "pids")
+    more = pool.submit(range(2))
+    assert time.monotonic() - started < 1.0
+    assert squares(more.result()) == [0, 1] and broadcast.result() == pool.pids
+    assert time.monotonic() - started > 2.0 and squares(work.result()) == [0, 1, 4, 9]
+
+
+def test_a_broadcast_finds_who_died_before_and_who_took_its_place(pool: Pool) -> None:
+    for pid in pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    broadcast = pool.pool.start_broadcast(lambda actor: actor.pid.remote(), "pids")
+    pids = broadcast.result()
+    assert pids and not set(pids) & set(pool.pids) and pool.pool.num_lost == 2
+
+
 def test_too_many_losses_end_it(tmp_path: Path) -> None:
     pool = Pool(tmp_path, ClusterConfig(resource_timeout_seconds=60, max_lost_workers=0))
     try:

@@ -133,7 +133,7 @@ def test_metrics_count_what_happened() -> None:
     assert metrics["reward/omitted_per_response"] == pytest.approx((1 + 2 + 2) / 4)
     assert metrics["reward/valid_json"] == pytest.approx(1 / 2)
     assert metrics["rollout/truncated"] == pytest.approx(1 / 2)
-    assert metrics["rollout/staleness"] == pytest.approx(1.0)
+    assert metrics["rollout/staleness"] == pytest.approx(1.0) and metrics["rollout/staleness_max"] == 1
     assert metrics["rollout/uninformative_groups"] == pytest.approx(1 / 2)
     assert metrics["rollout/tokens_total"] == 8
     assert [metrics[f"reward/{name}"] for name in ("timeout", "crashed", "component_error")] == [0, 0, 0]

@@ -53,6 +53,11 @@ def test_overrides_win_over_the_file() -> None:
         ("data.path=''", "medvie data import"),
         ("checkpoint.keep=0", "at least 1"),
         ("cluster.object_store_mib=1", "80 MiB, got 1"),
+        ("cluster.pin_cores=true", "cluster.pin_cores: expected one of auto, always, never, got 'True'"),
+        ("rollout.omp_wait_policy=spin", "rollout.omp_wait_policy must be PASSIVE or ACTIVE, got 'spin'"),
+        ("rollout.gomp_spincount=-1", "rollout.gomp_spincount must not be negative, got -1"),
+        ("learner.omp_wait_policy=spin", "learner.omp_wait_policy must be one of PASSIVE, ACTIVE, got 'spin'"),
+        ("learner.gomp_spincount=-1", "learner.gomp_spincount must not be negative, got -1"),
         ("nonsense", "expected key=value"),
     ],
 )

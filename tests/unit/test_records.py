@@ -85,7 +85,7 @@ def scored(name: str = "train-0", document: str = "doc-a", seed: int = 0) -> Sco
 
 def records(step: int = 5, num: int = 2) -> list[RolloutRecord]:
     groups = [scored(f"train-{index}", f"doc-{index}", seed=step * 100 + index) for index in range(num)]
-    return rollout_records(step, groups, {"generate": 1.5, "score": 0.25, "update": 9.0})
+    return rollout_records(step, groups, {"generation": 1.5, "score": 0.25, "update": 9.0})
 
 
 def run_folder(folder: Path, steps: int, **settings: object) -> Path:
@@ -98,7 +98,7 @@ def run_folder(folder: Path, steps: int, **settings: object) -> Path:
 
 
 def test_a_record_says_what_was_asked_answered_and_earned() -> None:
-    first, second, third, _ = rollout_records(5, [scored()], {"generate": 1.5, "score": 0.25})
+    first, second, third, _ = rollout_records(5, [scored()], {"generation": 1.5, "score": 0.25})
     assert (first.id, first.document, first.keys) == ((5, "train-0", 0), "doc-a", ("drug", "date", "rows"))
     assert (first.response, first.weight_version, first.num_tokens) == (RESPONSES[0], 2**40, len(RESPONSES[0]) + 1)
     assert (first.columns, first.descriptions, first.reasoning) == (COLUMNS, {"drug": "which medicine"}, True)
