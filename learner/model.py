@@ -32,7 +32,9 @@ def load_policy(model: str, config: LearnerConfig, *, lora: bool = True) -> Any:
     """
     attention = {"text_config": attention_over_rows(config), "vision_config": "sdpa"}
     dtype = getattr(torch, config.dtype)
-    policy = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, attn_implementation=attention)
+    policy = AutoModelForImageTextToText.from_pretrained(
+        model, dtype=dtype, attn_implementation=attention, use_safetensors=True
+    )
     policy.config.use_cache = False
     policy.config.text_config.use_cache = False
     policy.train()

@@ -218,6 +218,7 @@ def _of_all_processes(found: Sequence[dict[str, str]]) -> dict[str, str]:
 
 def _engine_arguments(config: RolloutConfig, *, is_cpu: bool, adapter: AdapterSlot | None) -> dict[str, Any]:
     arguments = {
+        "load_format": "safetensors",  # else vLLM takes a folder's pickled weights where there are no others
         "dtype": config.dtype,
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,

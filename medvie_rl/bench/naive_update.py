@@ -27,7 +27,7 @@ class NaiveLearner:
     def __init__(self, config: LearnerConfig, model: str, images: Mapping[str, ImagePixels]) -> None:
         """`images` are preprocessed already, one a prompt."""
         self._config, self._images = config, images
-        self.policy: Any = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32)
+        self.policy: Any = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32, use_safetensors=True)
         self.policy.train()
         self.policy.model.visual.requires_grad_(False)
         self._parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]

@@ -79,7 +79,7 @@ def _trainer(
             self._last = now
 
     processor = AutoProcessor.from_pretrained(config.model, padding_side="left")
-    model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(config.model, dtype=torch.float32, use_safetensors=True)
     model.model.visual.requires_grad_(False)
     loss, learner = config.loss, config.learner
     arguments = GRPOConfig(
