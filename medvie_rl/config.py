@@ -115,7 +115,7 @@ class Config:
     num_steps: int = 100
     queries_per_step: int = 12
     num_traces: int = 8  # responses sampled for each query
-    pipeline_depth: int = 0  # batches sampled ahead of the learner; 0 = on-policy; more than 1 only adds staleness
+    pipeline_depth: int = 0  # batches sampled ahead of the learner; 0 = on-policy; more than 1 mostly adds staleness
     dynamic_sampling: DynamicSamplingConfig = field(default_factory=DynamicSamplingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)

@@ -66,7 +66,11 @@ class WeightPath:
         part = ADAPTER if self._config.adapter_apart else TRAINED if self._synced else ALL
         self._version, self._synced, self._exported = version, True, None
         transport = self._store if part == ADAPTER else self._transport
-        self._loading = transport.send(engines, part, version)
+        try:
+            self._loading = transport.send(engines, part, version)
+        except Exception:
+            self._synced = False  # whatever arrived, the next sync sends all
+            raise
         if part not in self._num_bytes:
             size = self._learners.actors[0].weight_bytes.remote(self._config.rollout.dtype, part=part)
             (self._num_bytes[part],) = wait_for([size], "the size of the weights")

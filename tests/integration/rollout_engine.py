@@ -1,12 +1,14 @@
-"""What the rollout tests share: engines in processes of their own, checkpoints, buckets and requests."""
+"""What the rollout tests share: engines in processes of their own, transformers beside them, checkpoints, requests."""
 
+import gc
 import hashlib
+import json
 import multiprocessing
 import os
 import re
 import shutil
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby, islice
@@ -18,24 +20,26 @@ import numpy as np
 from medvie_rl.data.prompts import load_prompt_template, render_chat
 from medvie_rl.data.store import Document, open_split
 from rewards.schema import load_schema
-from rollout.config import AnswerSampling, RolloutConfig, worker_environment
+from rollout.config import AdapterSlot, AnswerSampling, RolloutConfig, worker_environment
 from rollout.types import GenerationRequest, RolloutGroup
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = Path(os.environ.get("MEDVIE_NANO", ROOT / "medvie_rl" / "nano" / "policy"))
+NUM_DOCUMENTS = int(os.environ.get("MEDVIE_PARITY_DOCUMENTS", "50"))  # whose answers are compared with transformers'
 
 
 class EngineProcess:
     """A RolloutWorker in a fresh process, as an actor would have it; every method call is forwarded.
 
     `plant(fault)` switches a part of the weight update off inside the worker; `plant(None)` repairs it.
+    `restart(model, adapter)` starts another RolloutWorker in its place: sooner, the libraries are there.
     """
 
-    def __init__(self, config: RolloutConfig, model: Path) -> None:
+    def __init__(self, config: RolloutConfig, model: Path, adapter: AdapterSlot | None = None) -> None:
         os.environ.update(worker_environment(config))  # inherited by the child before its libraries load
         self._pipe, child_end = multiprocessing.Pipe()
         self._process = multiprocessing.get_context("spawn").Process(
-            target=_serve, args=(child_end, config, str(model)), daemon=True
+            target=_serve, args=(child_end, config, str(model), adapter), daemon=True
         )
         self._process.start()
         child_end.close()
@@ -61,37 +65,50 @@ class EngineProcess:
             self._process.join()
 
 
-def _serve(pipe: Any, config: RolloutConfig, model: str) -> None:
+def _serve(pipe: Any, config: RolloutConfig, model: str, adapter: AdapterSlot | None) -> None:
     from rollout.worker import RolloutWorker
 
-    worker = RolloutWorker(config, model)
-    commands = {
-        "plant": _Faults(worker).plant,
-        "generate_and_count": partial(_generate_and_count, worker),
-        "generate_while_updating": partial(_generate_while_updating, worker),
-    }
+    worker = RolloutWorker(config, model, adapter)
+    commands = _commands(worker)
     while True:
         try:
             name, args, settings = pipe.recv()
         except EOFError:
             os._exit(0)
         try:
-            if name == "generate":
-                answer = worker.generate([replace(it, weight_version=worker.weight_version) for it in args[0]])
-            elif name == "generate_as_asked":
-                answer = worker.generate(*args)
-            elif name in commands:
-                answer = commands[name](*args)
+            if name == "restart":
+                del worker, commands
+                gc.collect()  # an engine that ends after the next one has begun takes what they share with it
+                worker = RolloutWorker(config, *args)
+                commands = _commands(worker)
+                answer = None
             else:
-                attribute = getattr(worker, name)
-                answer = attribute(*args, **settings) if callable(attribute) else attribute
+                answer = _answer(worker, commands, name, args, settings)
             pipe.send((True, answer))
         except Exception as error:  # everything is reported to the test, which raises it
             traceback.print_exc()
             pipe.send((False, error))
 
 
+def _answer(worker: Any, commands: Mapping[str, Callable[..., Any]], name: str, args: Any, settings: Any) -> Any:
+    attribute = commands[name] if name in commands else getattr(worker, name)
+    return attribute(*args, **settings) if callable(attribute) else attribute
+
+
+def _commands(worker: Any) -> dict[str, Callable[..., Any]]:
+    return {
+        "plant": _Faults(worker).plant,
+        "generate": lambda asked: worker.generate([replace(it, weight_version=worker.weight_version) for it in asked]),
+        "generate_as_asked": worker.generate,
+        "generate_and_count": partial(_generate_and_count, worker),
+        "generate_while_updating": partial(_generate_while_updating, worker),
+    }
+
+
 class _Faults:
+    """Parts of an update that can be switched off. The caches are then not reset before the next batch either, which
+    would hide it."""
+
     def __init__(self, worker: Any) -> None:
         import rollout.weights
 
@@ -100,6 +117,7 @@ class _Faults:
             "prefix cache": (worker._llm, "reset_prefix_cache", worker._llm.reset_prefix_cache, lambda: True),
             "encoder cache": (engine, "reset_encoder_cache", engine.reset_encoder_cache, lambda: None),
             "tied head": (rollout.weights, "_tied_heads", rollout.weights._tied_heads, lambda model: []),
+            "adapter": (engine, "add_lora", engine.add_lora, lambda request: True),
         }
 
     def plant(self, fault: str | None) -> None:
@@ -147,6 +165,42 @@ def _generate_while_updating(worker: Any, request: GenerationRequest, buckets: S
     return ""
 
 
+class TransformersPolicy:
+    """A policy in transformers that is asked what an engine was asked."""
+
+    def __init__(self, model: Any, processor: Any, images: Mapping[str, bytes], banned: Sequence[int]) -> None:
+        self.model, self.processor, self.images, self.banned = model, processor, images, list(banned)
+
+    def inputs(self, request: GenerationRequest) -> Any:
+        """Prompt ids and pixels, by the processor."""
+        from rollout.worker import decode_image
+
+        images = [decode_image(key, self.images[key]) for key in request.image_keys]
+        return self.processor(text=[request.prompt], images=images, return_tensors="pt")
+
+    def distributions(self, request: GenerationRequest, token_ids: Sequence[int], temperature: float) -> Any:
+        """Logprobs of all tokens at every place of the response, banned ids removed. [R, V]"""
+        import torch
+
+        inputs = self.inputs(request)
+        response = torch.tensor([token_ids])  # [1, R]
+        num_prompt = inputs["input_ids"].shape[1]
+        for name, continued in (("input_ids", response), ("attention_mask", torch.ones_like(response)),
+                                ("mm_token_type_ids", torch.zeros_like(response))):  # fmt: skip
+            if name in inputs:
+                inputs[name] = torch.cat([inputs[name], continued], dim=1)
+        with torch.no_grad():
+            logits = self.model(**inputs).logits[0, num_prompt - 1 : -1] / temperature  # [R, V]
+        logits[:, self.banned] = float("-inf")
+        return logits.log_softmax(-1)
+
+    def logprobs(self, request: GenerationRequest, token_ids: Sequence[int], temperature: float) -> Any:
+        """Of the response's tokens. [R]"""
+        import torch
+
+        return self.distributions(request, token_ids, temperature).gather(1, torch.tensor(token_ids)[:, None])[:, 0]
+
+
 def load_checkpoint(folder: Path) -> dict[str, Any]:
     """Name -> tensor, fp32, of a single-file checkpoint."""
     from safetensors.torch import load_file
@@ -169,6 +223,23 @@ def save_changed_checkpoint(source: Path, target: Path, seed: int) -> None:
         else:
             changed[name] = noise * 0.2 + (1.0 if name.endswith("norm.weight") or "norm" in name else 0.0)
     save_file(changed, target / "model.safetensors", metadata={"format": "pt"})
+
+
+def save_untied_checkpoint(source: Path, target: Path) -> None:
+    """Copy a checkpoint with a tied output head, and give it one of its own, a little off the embedding."""
+    import torch
+    from safetensors.torch import save_file
+
+    shutil.copytree(source, target)
+    tensors = load_checkpoint(source)
+    (embedding,) = [tensor for name, tensor in tensors.items() if name.endswith("embed_tokens.weight")]
+    noise = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(4))
+    tensors["lm_head.weight"] = embedding + 0.1 * embedding.std() * noise
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    for part in (settings, settings["text_config"]):
+        part["tie_word_embeddings"] = False
+    (target / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
 def make_buckets(tensors: Mapping[str, Any]) -> list[np.ndarray]:
@@ -225,11 +296,11 @@ def make_requests(processor: Any, keys: Iterable[str], *, num_traces: int, greed
 
 
 def max_logprob_difference(groups: Sequence[RolloutGroup], others: Sequence[RolloutGroup]) -> float:
-    """Largest difference of two batches' logprobs; infinite where their tokens differ."""
-    largest = 0.0
+    """Largest difference of two batches' logprobs, NaN if one is; infinite where their tokens differ."""
+    differences = [0.0]
     for group, other in zip(groups, others, strict=True):
         for rollout, peer in zip(group.rollouts, other.rollouts, strict=True):
             if rollout.token_ids != peer.token_ids:
                 return float("inf")
-            largest = max(largest, *(abs(a - b) for a, b in zip(rollout.logprobs, peer.logprobs, strict=True)))
-    return largest
+            differences += [abs(a - b) for a, b in zip(rollout.logprobs, peer.logprobs, strict=True)]
+    return float(np.max(differences))

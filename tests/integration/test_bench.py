@@ -30,3 +30,17 @@ def test_a_comparison_with_trl_says_how_to_install_it(
     monkeypatch.setattr("medvie_rl.bench.__main__.find_spec", lambda name: None)
     assert main(["--only", "rl_step_*,reward_flat*", "--out", str(tmp_path / "bench.json")]) == 2
     assert "make bench" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.full
+def test_the_pipelines_benchmarks_measure_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_ROUNDS", 1), ("_NUM_STEPS", 5), ("_NUM_FIRST", 2)):
+        monkeypatch.setattr(f"medvie_rl.bench.pipeline.{name}", value)
+    out = tmp_path / "bench.json"
+    assert main(["--only", "pipeline_*,rollout_*", "--out", str(out)]) == 0
+    found = {result["name"]: result for result in json.loads(out.read_text(encoding="utf-8"))}
+    assert list(found) == ["rollout_tokens_per_s", "pipeline_step_vs_bound", "pipeline_depth1_vs_depth0"]
+    assert found["rollout_tokens_per_s"]["value"] > 100 and "one engine x 1 thread" in str(found)
+    assert 0.8 < found["pipeline_step_vs_bound"]["value"] < 3
+    assert found["pipeline_depth1_vs_depth0"]["value"] > 0.1
+    assert "depth 0 as shipped: 2 engines and 2 ranks" in found["pipeline_depth1_vs_depth0"]["compared_with"]

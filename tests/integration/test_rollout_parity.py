@@ -1,43 +1,41 @@
 """The engine agrees with transformers: greedy answers, sampled logprobs, prompt ids; seeds reproduce bit for bit."""
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rollout.config import AnswerSampling, RolloutConfig
 from rollout.types import FinishReason, GenerationRequest, RolloutGroup
-from rollout_engine import POLICY, EngineProcess, make_requests, save_changed_checkpoint, slip_images
+from rollout_engine import (
+    NUM_DOCUMENTS,
+    POLICY,
+    EngineProcess,
+    TransformersPolicy,
+    make_requests,
+    save_changed_checkpoint,
+    slip_images,
+)
 
-NUM_DOCUMENTS = int(os.environ.get("MEDVIE_PARITY_DOCUMENTS", "50"))
 CONFIG = RolloutConfig(
     temperature=0.7, max_response_tokens=64, max_model_len=384, kv_cache_gib=0.5, max_num_batched_tokens=4096
 )
 
 
-class Pair:
+class Pair(TransformersPolicy):
     """One checkpoint in the engine and in transformers, fp32."""
 
     def __init__(self, folder: Path, *, num_documents: int) -> None:
         import torch
         from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-        self.processor = AutoProcessor.from_pretrained(folder)
-        self.model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-        self.images = slip_images(num_documents)
         self.engine = EngineProcess(CONFIG, folder)
+        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        processor = AutoProcessor.from_pretrained(folder)
+        super().__init__(model, processor, slip_images(num_documents), self.engine.banned_token_ids())
         self.engine.add_images(self.images)
-        self.banned: list[int] = list(self.engine.banned_token_ids())
-
-    def inputs(self, request: GenerationRequest) -> Any:
-        from rollout.worker import decode_image
-
-        images = [decode_image(key, self.images[key]) for key in request.image_keys]
-        return self.processor(text=[request.prompt], images=images, return_tensors="pt")
 
     def greedy(self, request: GenerationRequest) -> list[int]:
         inputs = self.inputs(request)
@@ -45,22 +43,6 @@ class Pair:
             **inputs, do_sample=False, max_new_tokens=CONFIG.max_response_tokens, suppress_tokens=self.banned
         )
         return list(made[0, inputs["input_ids"].shape[1] :].tolist())
-
-    def logprobs(self, request: GenerationRequest, token_ids: Sequence[int], temperature: float) -> Any:
-        """Of the response's tokens under the model, banned ids removed. [R]"""
-        import torch
-
-        inputs = self.inputs(request)
-        response = torch.tensor([token_ids])  # [1, R]
-        num_prompt = inputs["input_ids"].shape[1]
-        for name, continued in (("input_ids", response), ("attention_mask", torch.ones_like(response)),
-                                ("mm_token_type_ids", torch.zeros_like(response))):  # fmt: skip
-            if name in inputs:
-                inputs[name] = torch.cat([inputs[name], continued], dim=1)
-        with torch.no_grad():
-            logits = self.model(**inputs).logits[0, num_prompt - 1 : -1] / temperature  # [R, V]
-        logits[:, self.banned] = float("-inf")
-        return logits.log_softmax(-1).gather(1, response[0, :, None])[:, 0]
 
 
 @pytest.fixture(scope="module")
