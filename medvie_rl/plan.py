@@ -1,4 +1,4 @@
-"""What a configuration would do, in words and numbers: `medvie train --dry-run`. Starts nothing."""
+"""What a configuration would do, in words and numbers: `medvie train --dry-run`, `medvie plan`. Starts nothing."""
 
 from pathlib import Path
 
@@ -18,7 +18,12 @@ def describe_plan(config: Config) -> str:
         raise ConfigError(f"sft.traces: there is no file or run directory {config.sft.traces}")
     if config.records.replay:
         recorded_steps(Path(config.records.replay))
-    return f"{to_yaml(config)}\n{_layout(config)}\n{_loss(config)}\n{_arithmetic(config)}"
+    return f"{to_yaml(config)}\n{describe_layout(config)}\n{_loss(config)}"
+
+
+def describe_layout(config: Config) -> str:
+    """Who runs where, and the arithmetic of a batch."""
+    return f"{_layout(config)}\n{_arithmetic(config)}"
 
 
 def _layout(config: Config) -> str:
