@@ -146,14 +146,18 @@ class ObjectStore:
 
     def send_exported(self, engines: WorkerPool, policy: Path, version: int) -> Loading:
         """Bring an exported policy into every live engine."""
-        return engines.start_broadcast(lambda engine: self.give_exported(engine, policy, version), _loading(version))
+        buckets, part = self._read(policy)
+        return engines.start_broadcast(lambda engine: self.give(engine, buckets, part, version), _loading(version))
 
     def give_exported(self, engine: Any, policy: Path, version: int) -> Any:
         """Reference to the receipt of one engine that gets an exported policy."""
+        return self.give(engine, *self._read(policy), version)
+
+    def _read(self, policy: Path) -> tuple[Any, str]:
+        """Reference to the buckets of an exported policy, and which part they are."""
         part = ADAPTER if self._adapter_apart else ALL
         rank = self._learners.actors[0]
-        buckets = rank.read_exported.remote(policy.absolute(), part=part, **self._settings)
-        return self.give(engine, buckets, part, version)
+        return rank.read_exported.remote(policy.absolute(), part=part, **self._settings), part
 
     def gather(self, part: str) -> Any:
         """Reference to the buckets of a part of the learner's weights."""

@@ -68,7 +68,7 @@ def _states(learner: LearnerConfig, shape: PolicyShape, *, needs_reference: bool
     if not learner.offload_optimizer:
         how = f"12 bytes × {count(trained)} trained parameters{_over(ranks)}"
         items.append(Item(name="float32 weights, Adam's moments", num_bytes=12 * trained / ranks, why=how))
-    if needs_reference and not learner.lora.rank and not (learner.offload_parameters):
+    if needs_reference and not learner.lora.rank and not learner.offload_parameters:
         of_reference = shape.num_parameters - (0 if learner.trains_vision else shape.vision_parameters)
         how = f"{size} bytes × {count(of_reference)} parameters{_over(ranks)}"
         items.append(Item(name="reference", num_bytes=size * of_reference / ranks, why=how))

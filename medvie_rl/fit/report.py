@@ -52,9 +52,10 @@ def as_text(
         )
     if found.fits:
         return "\n".join([*lines, f"It fits on {gpu.name}"])
-    lines.append(f"It does not fit on {gpu.name}")
+    too_full = not all(moment.fits for moment in found.moments)
+    lines.append(f"It does not fit on {gpu.name}" if too_full else f"It would not run on {gpu.name}")
     lines += [f"  would fit with: {way}" for way in ways]
-    if not ways:
+    if too_full and not ways:
         lines.append("  no setting that was tried is enough: take larger or more GPUs, or a smaller policy")
     return "\n".join(lines)
 

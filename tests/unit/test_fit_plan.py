@@ -101,6 +101,7 @@ def test_a_policy_that_the_learner_cannot_train_is_told(capsys: pytest.CaptureFi
     code, told = plan(capsys, "--config", str(PAPER), "--gpu", "H200", "model=Qwen/Qwen3-VL-8B-Instruct")
     assert code == 1
     assert "the learner trains qwen2_5_vl only, this is qwen3_vl" in told
+    assert "It would not run on H200" in told
 
 
 def test_operations_by_hand() -> None:
