@@ -222,7 +222,7 @@ def engines() -> Iterator[tuple[EngineProcess, EngineProcess]]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.full if name == "lora-merged" else ()) for name in CASES],
+    params=[pytest.param(name, marks=() if name == "lora-apart" else pytest.mark.full) for name in CASES],
 )
 def run(
     request: pytest.FixtureRequest,

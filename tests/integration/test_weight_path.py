@@ -194,7 +194,7 @@ def test_bytes_that_change_on_the_way_are_seen(run: Run, transport: str) -> None
     assert run.sync().digest == receipt.digest
 
 
-@pytest.mark.parametrize("transport", ["object_store", "broadcast"])
+@pytest.mark.parametrize("transport", [pytest.param("object_store", marks=pytest.mark.full), "broadcast"])
 def test_a_sync_leaves_out_who_died_and_takes_in_who_came(run: Run, transport: str) -> None:
     run.path, num_lost = run.weight_path(transport), run.pool.num_lost
     run.sync()
