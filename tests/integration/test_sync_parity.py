@@ -152,7 +152,7 @@ class Run:
         (batch,) = make_update_batches(
             training_groups(requests, groups, seed=self.version),
             self.worker.config,
-            learning_rate=LEARNING_RATE,
+            learning_rate=LEARNING_RATE * (3 if self.case.lora else 1),
             temperature=CONFIG.temperature,
             max_response_tokens=CONFIG.max_response_tokens,
             banned_token_ids=self.banned,
