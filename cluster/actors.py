@@ -15,41 +15,23 @@ from ray.exceptions import (
     RayTaskError,
     RuntimeEnvSetupError,
 )
-from ray.util.placement_group import (
-    PlacementGroup,
-    placement_group,
-    placement_group_table,
-    remove_placement_group,
-)
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.cores import Place, pin_here
 from cluster.errors import ClusterError, DeadActorError
+from cluster.placement import Reservation, Seat
 
 _FINISH_SECONDS = 10.0
+_DEATH_SECONDS = 30.0  # Ray takes a node for dead some 15 s after it was last heard of
 _DEATHS = (RayActorError, OutOfMemoryError, RuntimeEnvSetupError, ActorUnschedulableError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """What one actor may use."""
-
-    cpus: float
-    gpus: float = 0.0
-
-    @property
-    def resources(self) -> dict[str, float]:
-        """As Ray names them."""
-        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
-
-
 class ActorGroup:
-    """Actors of one kind that live and die together on one placement group."""
+    """Actors of one kind that live and die together in the seats of a reservation."""
 
-    def __init__(self, bundles: Sequence[Bundle], *, timeout_seconds: float) -> None:
-        """Reserve what the actors need, or raise ClusterError saying what is missing."""
-        self._placement = _reserve(bundles, timeout_seconds)
-        self._bundles = bundles
+    def __init__(self, reservation: Reservation, seats: Sequence[Seat] | None = None) -> None:
+        """By default the actors take all that was reserved, one a bundle."""
+        self._reservation = reservation
+        self._seats = reservation.seats() if seats is None else list(seats)
         self._start_one: Callable[[int], Any]
         self.actors: list[Any] = []
 
@@ -60,21 +42,21 @@ class ActorGroup:
         environment: Mapping[str, str],
         places: Sequence[Place | None] = (),
     ) -> None:
-        """Start one actor a bundle with its own arguments; `environment` is set before the process starts, and those
+        """Start one actor a seat with its own arguments; `environment` is set before the process starts, and those
         that have a place work there (see cluster/pinning.py)."""
-        if len(arguments) != len(self._bundles):
-            raise ValueError(f"expected arguments for {len(self._bundles)} actors, got {len(arguments)}")
+        if len(arguments) != len(self._seats):
+            raise ValueError(f"expected arguments for {len(self._seats)} actors, got {len(arguments)}")
 
         def start_one(index: int) -> Any:
-            bundle = self._bundles[index]
-            options = self._options(index) | {"num_cpus": bundle.cpus, "num_gpus": bundle.gpus}
-            options["runtime_env"] = {"env_vars": dict(environment)}
+            seat = self._seats[index]
+            variables = dict(environment) | self._reservation.environment(seat)
+            options = self._reservation.options(seat) | {"runtime_env": {"env_vars": variables}}
             place = places[index] if places else None
             actor_class = _placed(worker_class, place) if place else worker_class
             return ray.remote(actor_class).options(**options).remote(*arguments[index])
 
         self._start_one = start_one
-        self.actors = [start_one(index) for index in range(len(self._bundles))]
+        self.actors = [start_one(index) for index in range(len(self._seats))]
 
     def restart(self, index: int) -> Any:
         """End an actor, also one that does not answer, and start another in its place; returns the new one.
@@ -86,19 +68,22 @@ class ActorGroup:
         self.actors[index] = self._start_one(index)
         return self.actors[index]
 
+    def shares_gpus(self, index: int) -> bool:
+        """Whether others use the GPUs of an actor, too."""
+        return bool(self._seats[index].shared_gpus)
+
     def missing(self, index: int) -> str:
         """What an actor waits for whose node is gone, while no other has it; empty where the actor has a node."""
-        nodes = placement_group_table(self._placement)["bundles_to_node_id"]
-        return "" if nodes[index] else _missing([self._bundles[index].resources])
+        return self._reservation.missing(self._seats[index].bundle)
 
     def nodes(self) -> list[str]:
         """Ray's id of the node of every actor."""
-        of_bundle = placement_group_table(self._placement)["bundles_to_node_id"]
-        return [of_bundle[index] for index in range(len(self._bundles))]
+        of_bundle = self._reservation.nodes()
+        return [of_bundle[seat.bundle] for seat in self._seats]
 
     def beside(self, index: int, function: Callable[..., Any], *arguments: Any) -> Any:
         """Reference to what a function returns that runs on the node of an actor, in a process of its own."""
-        return ray.remote(function).options(num_cpus=0, **self._options(index)).remote(*arguments)
+        return self._reservation.beside(self._seats[index].bundle, function, *arguments)
 
     def meeting_point(self, port: int) -> tuple[str, int]:
         """(address, port) on the node of the first actor; port 0 picks a free one, a taken one raises ClusterError."""
@@ -111,7 +96,7 @@ class ActorGroup:
         return address, found
 
     def close(self, finish: str = "") -> None:
-        """End the actors and give their resources back. The method `finish` of each, if named, is called before, to
+        """End the actors; what they sat on stays reserved. The method `finish` of each, if named, is called before, to
         end what the actor itself has started; one that does not answer is ended all the same."""
         if finish:
             pending = [getattr(actor, finish).remote() for actor in self.actors]
@@ -119,11 +104,6 @@ class ActorGroup:
         for actor in self.actors:
             ray.kill(actor)
         self.actors.clear()
-        remove_placement_group(self._placement)
-
-    def _options(self, index: int) -> dict[str, Any]:
-        strategy = PlacementGroupSchedulingStrategy(placement_group=self._placement, placement_group_bundle_index=index)
-        return {"scheduling_strategy": strategy}
 
 
 def _placed(worker_class: type, place: Place) -> type:
@@ -153,33 +133,6 @@ def _probe_port(port: int) -> tuple[str, int, str]:
         return address, int(probe.getsockname()[1]), ""
 
 
-def _reserve(wanted: Sequence[Bundle], timeout_seconds: float) -> PlacementGroup:
-    bundles = [bundle.resources for bundle in wanted]
-    group = placement_group(bundles, strategy="PACK")
-    deadline = time.monotonic() + timeout_seconds
-    while not group.wait(timeout_seconds=2):
-        missing = _missing(bundles)
-        if time.monotonic() > deadline:
-            remove_placement_group(group)
-            raise ClusterError(
-                f"no room for {len(bundles)} actors after {timeout_seconds:.0f} s: {missing}. Add nodes, or lower the "
-                "number of workers or their cluster.*_cpus / cluster.*_gpus"
-            )
-        print(f"waiting for resources: {missing}", flush=True)
-    return group
-
-
-def _missing(bundles: Sequence[Mapping[str, float]]) -> str:
-    parts = []
-    for name in ("GPU", "CPU"):
-        needed = sum(bundle.get(name, 0.0) for bundle in bundles)
-        free = ray.available_resources().get(name, 0.0)
-        total = ray.cluster_resources().get(name, 0.0)
-        if needed:
-            parts.append(f"needs {needed:g} {name}, free {free:g} of {total:g}")
-    return "; ".join(parts)
-
-
 @dataclass(frozen=True, slots=True)
 class Pending:
     """Actor calls that were begun."""
@@ -196,7 +149,8 @@ def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60
     """The results of actor calls, in order. Says what it waits for every `notice_seconds`.
 
     An error of an actor's method is raised as it was raised there, with the actor's traceback as its cause. An actor
-    that died, or could not start, raises DeadActorError with the reason that Ray gives.
+    that died, or could not start, raises DeadActorError with the reason that Ray gives; so does an error of one that
+    lives where another is found dead then: what they do together fails in all of them.
     """
     pending = list(references)
     started = said = time.monotonic()
@@ -204,8 +158,29 @@ def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60
         ready, pending = ray.wait(pending, num_returns=1, timeout=notice_seconds)
         said = say_waiting(what, started, said, num_pending=len(pending), notice_seconds=notice_seconds)
         for reference in ready:  # at once: when one rank has died, the others wait for it for ever
-            outcome(reference)
+            try:
+                outcome(reference)
+            except ClusterError:
+                raise
+            except RuntimeError:  # which is what collective calls raise
+                _raise_death(pending)
+                raise
     return [ray.get(reference) for reference in references]
+
+
+def _raise_death(references: Sequence[Any]) -> None:
+    """Raise DeadActorError if one of the actors that were called is dead, or Ray finds out within some time."""
+    deadline = time.monotonic() + _DEATH_SECONDS
+    pending = list(references)
+    while pending and time.monotonic() < deadline:
+        ready, pending = ray.wait(pending, num_returns=1, timeout=1)
+        for reference in ready:
+            try:
+                outcome(reference)
+            except DeadActorError:
+                raise
+            except Exception:  # the first one is told
+                continue
 
 
 def say_waiting(what: str, started: float, said: float, *, num_pending: int, notice_seconds: float = 60.0) -> float:

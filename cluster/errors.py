@@ -5,7 +5,11 @@ class ClusterError(RuntimeError):
     """Resources that are missing, taken or unreachable; the message says which and what to do."""
 
 
-class DeadActorError(ClusterError):
+class GangError(ClusterError):
+    """The actors of a run cannot go on together, for what has happened to one of them; started anew they could."""
+
+
+class DeadActorError(GangError):
     """An actor that has died, could not start, or did not answer in time. `reason` is one line of the message."""
 
     def __init__(self, message: str, reason: str = "") -> None:

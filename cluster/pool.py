@@ -12,7 +12,7 @@ import ray
 
 from cluster.actors import ActorGroup, outcome, say_waiting
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError, DeadActorError
+from cluster.errors import ClusterError, DeadActorError, GangError
 
 Call = Callable[[Any, Sequence[Any]], Any]
 """(actor, its share of the items) -> reference to a list with one result an item."""
@@ -96,11 +96,14 @@ class WorkerPool:
         return BroadcastWork(self, call, what, self._live)
 
     def lose(self, index: int, actor: Any, why: str) -> None:
-        """Give up a worker, and start another in its place."""
+        """Give up a worker, and start another in its place. Raises GangError where others use its GPUs, too, of which
+        a newcomer would not know who has how much."""
         if self._live.get(index) is not actor:
             return  # it was given up before, for another call
         del self._live[index]
         self._num_lost += 1
+        if self._group.shares_gpus(index):
+            raise GangError(f"{self._what} {index}, whose GPUs others use, too, is lost ({why})")
         if self._num_lost > self._config.max_lost_workers:
             raise ClusterError(
                 f"{self._num_lost} {self._what}s were lost, more than cluster.max_lost_workers = "

@@ -5,6 +5,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be loaded: damaged, or of another policy than the one configured."""
 
 
+class OutOfMemoryError(RuntimeError):
+    """A device's memory does not suffice; the message says what to lower."""
+
+
 class DamagedCheckpointError(CheckpointError):
     """A checkpoint with a file that is missing, changed or half-written; an earlier one may be whole."""
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from learner.config import LearnerConfig
 from learner.loss_config import Loss
+from learner.out_of_memory import saying_what_to_lower
 from learner.packing import ImageFeatures, ImagePixels, PackedRows, pack_rows
 from learner.types import ALL, ResponseKl, SharedBucket, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
 
@@ -97,14 +98,14 @@ class LearnerWorker:
         """One optimizer step per minibatch. Collective.
 
         Raises, on every rank and naming the queries, NonFiniteError when a loss or gradient is not finite, ParityError
-        when sampler and learner differ by more than the batch allows.
+        when sampler and learner differ by more than the batch allows; OutOfMemoryError, with what to lower, on one.
         """
-        with self._features_of(batch):
+        with saying_what_to_lower(self.config), self._features_of(batch):
             return self._updater.update(batch)
 
     def reference_kl(self, batch: UpdateBatch) -> list[ResponseKl]:
         """KL(sampler || reference) of this rank's responses. Collective."""
-        with self._features_of(batch):
+        with saying_what_to_lower(self.config), self._features_of(batch):
             found: list[ResponseKl] = self._updater.reference_kl(batch)
         return found
 

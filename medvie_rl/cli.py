@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from learner.errors import CheckpointError
+from learner.errors import CheckpointError, OutOfMemoryError
 from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (ClusterError, CheckpointError, FloatingPointError) as error:
+    except (ClusterError, CheckpointError, OutOfMemoryError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

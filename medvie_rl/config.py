@@ -24,7 +24,7 @@ from medvie_rl.errors import ConfigError
 from medvie_rl.rails import RailsConfig
 from medvie_rl.records_config import RecordsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
-from medvie_rl.sync_config import SyncConfig, check_sync, resolved_transport
+from medvie_rl.sync_config import SyncConfig, check_layout, check_sync, resolved_transport
 from rewards.config import RewardConfig
 from rollout.config import AnswerSampling, RolloutConfig
 
@@ -161,11 +161,6 @@ class Config:
                 f"{self.rollout.max_model_len} tokens (rollout.max_model_len), got "
                 f"{self.learner.max_tokens_per_micro_batch}; raise it"
             )
-        if self.rollout.tensor_parallel_size > max(1.0, self.cluster.rollout_gpus):
-            raise ValueError(
-                f"cluster.rollout_gpus: rollout.tensor_parallel_size {self.rollout.tensor_parallel_size} needs as many "
-                f"GPUs for each engine, got {self.cluster.rollout_gpus:g}"
-            )
         if self.reward.num_processes > max(1.0, self.cluster.reward_cpus):
             raise ValueError(
                 f"cluster.reward_cpus: reward.num_processes {self.reward.num_processes} needs as many CPUs, got "
@@ -186,6 +181,7 @@ class Config:
             )
         if self.method == "sft":
             check_sft(self)
+        check_layout(self)
         check_sync(self)
         _check_modes(self.queries.reasoning_fraction, self.evaluation.reasoning)
 
@@ -195,6 +191,12 @@ class Config:
         if self.method == "sft":
             return SFT_LOSS
         return self.learner.loss.resolved(pipelined=self.pipeline_depth > 0)
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that a run takes."""
+        of_engines = self.rollout.num_workers * self.rollout.tensor_parallel_size
+        return {"cpu": 0, "split": of_engines + self.learner.num_ranks, "colocated": of_engines}[self.cluster.layout]
 
     @property
     def transport(self) -> str:

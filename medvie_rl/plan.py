@@ -30,14 +30,16 @@ def _layout(config: Config) -> str:
     rollout, learner, reward, cluster = config.rollout, config.learner, config.reward, config.cluster
     components = "".join(f", {component.name} × {component.weight:g}" for component in reward.components)
     num_cpus = rollout.num_workers * cluster.rollout_cpus + learner.num_ranks * cluster.learner_cpus
-    num_gpus = rollout.num_workers * cluster.rollout_gpus + learner.num_ranks * cluster.learner_gpus
+    gpus = ("", "")
+    if cluster.on_gpus:
+        own = "" if cluster.layout == "split" else " of them"
+        gpus = (f"{rollout.tensor_parallel_size} GPU, ", f"1 GPU{own}, ")
     where = cluster.address or "the job's cluster, or a Ray started on this machine"
     return "\n".join(
         [
-            f"Layout ({where}): {num_gpus:g} GPUs, {num_cpus + cluster.reward_cpus:g} CPUs",
-            f"  rollout   {rollout.num_workers} vLLM engines × {cluster.rollout_gpus:g} GPU, "
-            f"{cluster.rollout_cpus:g} CPU, {rollout.dtype}",
-            f"  learner   {learner.num_ranks} DeepSpeed ranks × {cluster.learner_gpus:g} GPU, "
+            f"Layout ({where}): {cluster.layout}, {config.num_gpus} GPUs, {num_cpus + cluster.reward_cpus:g} CPUs",
+            f"  rollout   {rollout.num_workers} vLLM engines × {gpus[0]}{cluster.rollout_cpus:g} CPU, {rollout.dtype}",
+            f"  learner   {learner.num_ranks} DeepSpeed ranks × {gpus[1]}"
             f"{cluster.learner_cpus:g} CPU, ZeRO-{learner.zero_stage}, {learner.dtype}, {_trained(learner)}",
             f"  weights   {_weights(config)}",
             f"  reward    1 actor × {cluster.reward_cpus:g} CPU, {reward.num_processes} scoring processes{components}",
@@ -48,8 +50,8 @@ def _layout(config: Config) -> str:
 def _weights(config: Config) -> str:
     ways = {
         "object_store": "through Ray's object store",
-        "broadcast": f"broadcast by {'NCCL' if config.cluster.rollout_gpus else 'gloo'}",
-        "ipc": f"in {'GPU' if config.cluster.rollout_gpus else 'shared'} memory, from each rank to engines beside it",
+        "broadcast": f"broadcast by {'NCCL' if config.cluster.on_gpus else 'gloo'}",
+        "ipc": f"in {'GPU' if config.cluster.on_gpus else 'shared'} memory, from each rank to engines beside it",
     }
     if config.adapter_apart:
         return f"the adapter alone, {ways['object_store']}"

@@ -16,8 +16,8 @@ ADAPTERS = ("apart", "merged")
 class SyncConfig:
     """How the learner's weights reach the engines (see weight_path.py)."""
 
-    transport: str = "auto"  # object_store | broadcast | ipc | auto: ipc where engine and learner share GPUs, broadcast
-    # where both have GPUs of their own, else Ray's object store
+    transport: str = "auto"  # object_store | broadcast | ipc | auto: ipc where engines and learner share GPUs
+    # (cluster.layout colocated), broadcast where both have GPUs of their own (split), else Ray's object store
     adapter: str = "apart"  # of LoRA: apart (engines hold it beside the base) | merged (into the base's weights)
     seconds: float = 300.0  # how long a broadcast may take, engines' arrival included
 
@@ -31,12 +31,9 @@ class SyncConfig:
 
 def resolved_transport(config: "Config") -> str:
     """`sync.transport`, or what `auto` means for this layout."""
-    cluster = config.cluster
     if config.sync.transport != "auto":
         return config.sync.transport
-    if takes_turns(config):
-        return "ipc"
-    return "broadcast" if cluster.rollout_gpus >= 1 and cluster.learner_gpus >= 1 else "object_store"
+    return {"cpu": "object_store", "split": "broadcast", "colocated": "ipc"}[config.cluster.layout]
 
 
 def takes_turns(config: "Config") -> bool:
@@ -44,28 +41,45 @@ def takes_turns(config: "Config") -> bool:
     return config.rollout.sleep_while_learning or config.learner.offload_while_sampling
 
 
-def check_sync(config: "Config") -> None:
-    """Raise ValueError for what cannot work together."""
-    cluster = config.cluster
-    if takes_turns(config) and not (cluster.rollout_gpus and cluster.learner_gpus):
+def check_layout(config: "Config") -> None:
+    """Raise ValueError for engines and learner ranks that do not go with `cluster.layout`."""
+    layout, num_ranks = config.cluster.layout, config.learner.num_ranks
+    size, num_engines = config.rollout.tensor_parallel_size, config.rollout.num_workers
+    if layout == "cpu" and size > 1:
         raise ValueError(
-            "rollout.sleep_while_learning and learner.offload_while_sampling lend GPU memory; with "
-            f"cluster.rollout_gpus {cluster.rollout_gpus:g} and cluster.learner_gpus {cluster.learner_gpus:g} there is "
-            "none to lend: set both to false"
+            f"rollout.tensor_parallel_size: {size} needs as many GPUs for each engine, got cluster.layout cpu; set "
+            "cluster.layout=split or colocated"
+        )
+    if layout == "colocated" and num_ranks != num_engines * size:
+        raise ValueError(
+            f"learner.num_ranks: with cluster.layout colocated every GPU of an engine has a rank, got {num_ranks} "
+            f"ranks; {num_engines} engines (rollout.num_workers) × {size} (rollout.tensor_parallel_size) are "
+            f"{num_engines * size} GPUs"
+        )
+    if takes_turns(config) and layout != "colocated":
+        raise ValueError(
+            "rollout.sleep_while_learning and learner.offload_while_sampling lend GPU memory to each other; with "
+            f"cluster.layout {layout} no GPU has both: set both to false, or cluster.layout=colocated"
         )
     if takes_turns(config) and config.pipeline_depth:
         raise ValueError(
             f"pipeline_depth: {config.pipeline_depth} lets engines sample while the learner works, but with "
             "rollout.sleep_while_learning or learner.offload_while_sampling they take turns; set it to 0"
         )
-    fractions = [gpus for gpus in (cluster.rollout_gpus, cluster.learner_gpus) if 0 < gpus < 1]
-    if resolved_transport(config) == "broadcast" and (
-        fractions or bool(cluster.rollout_gpus) != bool(cluster.learner_gpus)
-    ):
+
+
+def check_sync(config: "Config") -> None:
+    """Raise ValueError for what cannot work together."""
+    layout, transport = config.cluster.layout, resolved_transport(config)
+    if transport == "broadcast" and layout == "colocated":
         raise ValueError(
-            "sync.transport: broadcast is between GPUs of their own, or between CPUs, got cluster.rollout_gpus "
-            f"{cluster.rollout_gpus:g} and cluster.learner_gpus {cluster.learner_gpus:g}; use object_store, or ipc for "
-            "engines and learner on the same GPUs"
+            "sync.transport: broadcast is between GPUs of their own, or between CPUs, got cluster.layout colocated; "
+            "use ipc, or object_store"
+        )
+    if transport == "ipc" and layout == "split":
+        raise ValueError(
+            "sync.transport: ipc is between engines and ranks on the same GPUs, got cluster.layout split; use "
+            "broadcast, or object_store"
         )
     if config.adapter_apart and config.learner.lora.rank > MAX_ADAPTER_RANK:
         raise ValueError(

@@ -12,6 +12,7 @@ from functools import partial
 from math import fsum
 from pathlib import Path
 
+from cluster.errors import GangError
 from learner.config import learning_rate_at
 from medvie_rl.batch import (
     make_training_groups,
@@ -49,20 +50,49 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
     which only the layout may have changed; returns the run's folder.
 
     Raises ConfigError for bad settings or documents before anything starts, FloatingPointError, with the documents
-    named, if a loss is not finite, and StoppedBySignal after the step and checkpoint at whose time a signal came.
+    named, if a loss is not finite, StoppedBySignal after the step and checkpoint at whose time a signal came, and
+    GangError for a lost learner rank or the like, after `cluster.max_failures` of them that it went on from.
     """
     data = load_run_data(config)
     check_replay(config, data)
     inputs = fingerprint(config, data)
     run = Run.open(resume, config) if resume else Run.create(config, folder)
     run.check_inputs(inputs)
-    with Display(run.folder, config) as display, start_workers(config, data, display.status, display.notice) as workers:
+    with Display(run.folder, config) as display:
+        failures, done = 0, False
+        while not done:
+            try:
+                _run_to_end(run, data, display)
+                done = True
+            except GangError as error:
+                failures += 1
+                display.notice(_going_on(run, error, failures))
+    return run.folder
+    raise AssertionError("count() has no end")
+
+
+def _run_to_end(run: Run, data: RunData, display: Display) -> None:
+    """Start all actors, go on from the newest checkpoint, and finish."""
+    with start_workers(run.config, data, display.status, display.notice) as workers:
         try:
             before, after, state = _train(run, data, workers, display)
             finish_run(run, data, state, before, after, display)
         finally:
             run.close()
-    return run.folder
+
+
+def _going_on(run: Run, error: GangError, failures: int) -> str:
+    """What is done after a loss that the actors which are left cannot make up for; raises it when that is too often, or
+    nothing is there to go on from."""
+    allowed = run.config.cluster.max_failures
+    if not run.checkpoints.folders():
+        raise error
+    if failures > allowed:
+        raise GangError(f"{error}; go on with --resume {run.folder}") from error
+    return (
+        f"{error}; all actors start anew from the last checkpoint (failure {failures} of cluster.max_failures = "
+        f"{allowed})"
+    )
 
 
 def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple[Evaluation, Evaluation, RunState]:

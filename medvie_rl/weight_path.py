@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.actors import ActorGroup, wait_for
-from cluster.errors import ClusterError
+from cluster.errors import GangError
 from cluster.pool import WorkerPool
 from learner.types import ADAPTER, ALL, FROZEN, TRAINED, SharedBucket
 from medvie_rl.config import Config
-from medvie_rl.sync_config import takes_turns
 from rollout.types import WeightReceipt
 
 
@@ -95,15 +94,7 @@ class WeightPath:
         self.finish_sync()
 
     def bring(self, engine: Any) -> list[Any]:
-        """Let an engine that took another's place hold what the others do; returns what to wait for.
-
-        Raises ClusterError where engines and learner take turns on a GPU, which the newcomer does not know.
-        """
-        if takes_turns(self._config):
-            raise ClusterError(
-                "an engine that shares its GPU with the learner (rollout.sleep_while_learning, "
-                "learner.offload_while_sampling) cannot be replaced in the middle of a run; go on with --resume"
-            )
+        """Let an engine that took another's place hold what the others do; returns what to wait for."""
         if self._exported is not None:
             return [self._store.give_exported(engine, self._exported, self._version)]
         return [self._store.give_again(engine, self._version)] if self._synced else []
@@ -178,7 +169,7 @@ class Broadcast:
         self._members: list[Any] = []
 
     def send(self, engines: WorkerPool, part: str, version: int) -> Loading:
-        """As Transport says. Raises ClusterError if an engine dies on the way: the others wait for it in vain then, and
+        """As Transport says. Raises GangError if an engine dies on the way: the others wait for it in vain then, and
         hold some of both weights."""
         engines.broadcast(lambda engine: engine.__ray_ready__.remote(), "engines to end their work")  # dead ones go
         ranks = self._learners.actors
@@ -212,7 +203,7 @@ class Ipc:
         self._dtype, self._digests = config.rollout.dtype, config.rollout.verify_digests
 
     def send(self, engines: WorkerPool, part: str, version: int) -> Loading:
-        """As Transport says. Raises ClusterError if an engine dies on the way."""
+        """As Transport says. Raises GangError if an engine dies on the way."""
         engines.broadcast(lambda engine: engine.__ray_ready__.remote(), "engines to end their work")  # dead ones go
         ranks, members, what = self._learners.actors, engines.live, _loading(version)
         digests: dict[str, str] = {}
@@ -254,13 +245,13 @@ def _loading(version: int) -> str:
 
 @contextmanager
 def _all_or_none(version: int) -> Iterator[None]:
-    """Raises ClusterError for whatever goes wrong inside, while engines hold some of both weights."""
+    """Raises GangError for whatever goes wrong inside, while engines hold some of both weights."""
     try:
         yield
-    except (ClusterError, RuntimeError) as error:
-        raise ClusterError(
-            f"weight version {version} did not reach every engine ({error}). Go on with --resume; "
-            "sync.transport=object_store survives the loss of an engine at any time"
+    except RuntimeError as error:
+        raise GangError(
+            f"weight version {version} did not reach every engine ({error}); sync.transport=object_store survives the "
+            "loss of an engine at any time"
         ) from error
 
 

@@ -29,7 +29,7 @@ from medvie_rl.environment import run_environment
 from medvie_rl.errors import ConfigError
 from medvie_rl.gpu_turns import GpuTurns, Turn
 from medvie_rl.grammar import policy_grammar
-from medvie_rl.layout import choose_places, reserve
+from medvie_rl.layout import bundles_of, choose_places, reserve
 from medvie_rl.weight_path import WeightPath
 from rewards.components import ComponentLoadError
 from rewards.types import Score
@@ -48,14 +48,11 @@ def start_workers(
     """Ray, and on it rollout workers, the reward actor and learner ranks, for the time of the context. `status` is told
     how starting goes, `notice` what happens to workers later."""
     environment = run_environment(allow_downloads=config.allow_downloads)
-    cluster = config.cluster
-    num_cpus = cluster.reward_cpus + config.rollout.num_workers * cluster.rollout_cpus
-    num_cpus += config.learner.num_ranks * cluster.learner_cpus
-    num_gpus = config.rollout.num_workers * cluster.rollout_gpus + config.learner.num_ranks * cluster.learner_gpus
+    num_cpus = config.cluster.reward_cpus + sum(bundle.cpus for of_kind in bundles_of(config) for bundle in of_kind)
     processor = AutoProcessor.from_pretrained(config.model)
     ocr = _read_text(config, data, processor.tokenizer, status)
     status("starting Ray")
-    with connect(cluster, num_cpus=num_cpus, num_gpus=num_gpus, environment=environment):
+    with connect(config.cluster, num_cpus=num_cpus, num_gpus=config.num_gpus, environment=environment):
         status("starting rollout engines, reward actor and learner (about half a minute)")
         workers = Workers(config, data, processor, ocr, notice=notice)
         try:
@@ -75,8 +72,10 @@ class Workers:
         self._known_images: dict[Any, set[str]] = {}
         self.processor = processor
         self._ocr = ocr
-        self._rollouts, self._rewards, self._learners = reserve(config)
-        of_rollouts, of_learners = choose_places(config, self._rollouts, self._learners, notice)
+        layout = reserve(config, notice)
+        self._reservation = layout.reservation
+        self._rollouts, self._rewards, self._learners = layout.rollouts, layout.rewards, layout.learners
+        of_rollouts, of_learners = choose_places(config, layout, notice)
         self._start_rollouts(of_rollouts)
         self._rewards.start(RewardWorker, [(config.reward, data.schemas)], {})
         if config.rollout.sleep_while_learning:  # before the learner takes the GPUs' memory
@@ -101,6 +100,7 @@ class Workers:
         self._rewards.close("close")  # it has processes of its own
         for group in (self._rollouts, self._learners):
             group.close()
+        self._reservation.close()
 
     # --- generate and score ------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Workers:
             (config, self._config.model, rank, config.num_ranks, address, port, self._config.loss)
             for rank in range(config.num_ranks)
         ]
-        environment = learner_environment(config, on_gpu=cluster.learner_gpus > 0)
+        environment = learner_environment(config, on_gpu=cluster.on_gpus)
         self._learners.start(LearnerWorker, arguments, environment, places)
 
     # --- prompts and images ------------------------------------------------------------------------------------------

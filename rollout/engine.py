@@ -42,7 +42,6 @@ class Engine:
         self._broken_update: int | None = None
         self._digests: dict[str, str] = {}  # of the tensors that were last sent, by name
         self._adapter: Any = None  # vLLM's request for it
-        self._adapter_folder = tempfile.TemporaryDirectory(prefix="medvie-adapter-")
         self._llm = LLM(model, **_engine_arguments(config, is_cpu=is_cpu, adapter=adapter))
 
     @property
@@ -89,12 +88,12 @@ class Engine:
         digests = sent_digests(buckets) if self._config.verify_digests else {tensor.name: "" for tensor in tensors}
         self._check_idle(version)
         started = time.monotonic()
-        folder = Path(self._adapter_folder.name)
-        save_file({tensor.name: tensor.tensor() for tensor in tensors}, folder / "adapter_model.safetensors")
-        (folder / "adapter_config.json").write_text(settings, encoding="utf-8")
-        with self._replacing(version):
-            self._llm.llm_engine.add_lora(LoRARequest(_ADAPTER, 1, str(folder), load_inplace=True))
-        self._adapter = LoRARequest(_ADAPTER, 1, str(folder))
+        with tempfile.TemporaryDirectory(prefix="medvie-adapter-") as folder:  # vLLM reads an adapter once
+            save_file({tensor.name: tensor.tensor() for tensor in tensors}, Path(folder, "adapter_model.safetensors"))
+            Path(folder, "adapter_config.json").write_text(settings, encoding="utf-8")
+            with self._replacing(version):
+                self._llm.llm_engine.add_lora(LoRARequest(_ADAPTER, 1, folder, load_inplace=True))
+        self._adapter = LoRARequest(_ADAPTER, 1, folder)
         num_bytes = sum(len(tensor.bytes) for tensor in tensors)
         return self._holds(version, [], digests, num_bytes=num_bytes, seconds=time.monotonic() - started)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.actors import ActorGroup, wait_for
 from cluster.config import ClusterConfig
+from cluster.placement import Bundle, Reservation
 from cluster.session import connect
 from learner.worker import LearnerWorker
 from medvie_rl.bench.step_settings import CONFIG
@@ -170,7 +171,7 @@ def _measure(config: Config) -> _Measured:
 
 
 def _start(config: Config) -> tuple[ActorGroup, ActorGroup]:
-    learner, engine = (ActorGroup([Bundle(cpus=1)], timeout_seconds=60) for _ in range(2))
+    learner, engine = (ActorGroup(Reservation([Bundle(cpus=1)], timeout_seconds=60)) for _ in range(2))
     address, port = learner.meeting_point(0)
     arguments = (config.learner, config.model, 0, 1, address, port)
     learner.start(_Learner, [arguments], learner_environment(config.learner, on_gpu=False))

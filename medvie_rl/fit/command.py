@@ -48,7 +48,7 @@ def _plan(options: argparse.Namespace) -> int:
     from medvie_rl.plan import describe_layout
 
     config = load_config(options.config, options.overrides)
-    on_gpus = bool(config.cluster.rollout_gpus or config.cluster.learner_gpus)
+    on_gpus = config.cluster.on_gpus
     if on_gpus and not options.gpu:
         raise UserError("--gpu: this configuration uses GPUs; name their kind, e.g. --gpu H100")
     gpu = find_gpu(options.gpu) if options.gpu and on_gpus else None

@@ -159,6 +159,5 @@ def _sync_rate(config: Config, gpu: Gpu, rates: Rates, gpus_per_node: int) -> fl
         return gpu.bandwidth * 1000 / 2
     if transport == "object_store":
         return min(HOST_BANDWIDTH / 2, rates.network)
-    rollout_gpus = config.rollout.num_workers * config.rollout.tensor_parallel_size
-    within = config.learner.num_ranks + rollout_gpus <= gpus_per_node
+    within = config.num_gpus <= gpus_per_node
     return rates.link * gpu.link if within else rates.network

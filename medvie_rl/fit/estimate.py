@@ -62,9 +62,9 @@ def estimate(config: Config, shape: PolicyShape, work: Workload, gpu: Gpu | None
         work,
         needs_reference=config.loss.needs_reference,
         num_traces=config.num_traces,
-        on_gpu=bool(config.cluster.learner_gpus),
+        on_gpu=config.cluster.on_gpus,
     )
-    engine = engine_memory(config, shape, gpu_bytes if config.cluster.rollout_gpus else 0.0)
+    engine = engine_memory(config, shape, gpu_bytes if config.cluster.on_gpus else 0.0)
     moments = _moments(config, shape, learner, engine, gpu_bytes * _MARGIN)
     return Estimate(
         learner=learner,
@@ -78,14 +78,14 @@ def estimate(config: Config, shape: PolicyShape, work: Workload, gpu: Gpu | None
 def _moments(
     config: Config, shape: PolicyShape, learner: LearnerMemory, engine: EngineMemory, room: float
 ) -> list[Moment]:
-    cluster = config.cluster
+    on_gpus = config.cluster.on_gpus
     of_learner = [*learner.learning, Item(name="context", num_bytes=CONTEXT, why="assumed")]
-    if not cluster.learner_gpus:
+    if not on_gpus:
         of_learner = learner.learning
-    if not (0 < cluster.rollout_gpus < 1 and 0 < cluster.learner_gpus < 1):
+    if config.cluster.layout != "colocated":
         return [
-            Moment(where="learner rank", items=of_learner, room=room if cluster.learner_gpus else 0.0),
-            Moment(where="rollout engine", items=engine.sampling, room=room if cluster.rollout_gpus else 0.0),
+            Moment(where="learner rank", items=of_learner, room=room if on_gpus else 0.0),
+            Moment(where="rollout engine", items=engine.sampling, room=room if on_gpus else 0.0),
         ]
     if not takes_turns(config):
         return [Moment(where="learner and engine on a GPU", items=[*of_learner, *engine.sampling], room=room)]
@@ -110,7 +110,7 @@ def _of_engine(items: list[Item]) -> list[Item]:
 def _problems(config: Config, shape: PolicyShape, engine: EngineMemory) -> Iterator[str]:
     if shape.model_type not in TRAINABLE_TYPES:
         yield f"model: the learner trains {', '.join(TRAINABLE_TYPES)} only, this is {shape.model_type}"
-    if config.cluster.rollout_gpus and engine.kv_cache < engine.kv_smallest:
+    if config.cluster.on_gpus and engine.kv_cache < engine.kv_smallest:
         yield (
             f"the engine's KV cache would have {engine.kv_cache / GIB:.1f} GiB, less than the "
             f"{engine.kv_smallest / GIB:.1f} GiB of one sequence of rollout.max_model_len"
@@ -155,7 +155,7 @@ def ways_to_fit(config: Config, shape: PolicyShape, work: Workload, gpu: Gpu) ->
 def _changes(config: Config, shape: PolicyShape) -> Iterator[list[str]]:
     """Settings worth trying, those that cost least first."""
     learner, rollout = config.learner, config.rollout
-    shared = 0 < config.cluster.rollout_gpus < 1
+    shared = config.cluster.layout == "colocated"
     if shared and not takes_turns(config):
         yield ["rollout.sleep_while_learning=true", "learner.offload_while_sampling=true"]
     if not learner.gradient_checkpointing:
@@ -176,7 +176,7 @@ def _changes(config: Config, shape: PolicyShape) -> Iterator[list[str]]:
         yield ["rollout.max_num_batched_tokens=2048"]
     for size in (2, 4, 8):
         if size > rollout.tensor_parallel_size and not shape.heads % size and not shared:
-            yield [f"cluster.rollout_gpus={size}", f"rollout.tensor_parallel_size={size}"]
+            yield [f"rollout.tensor_parallel_size={size}"]
     if not learner.offload_optimizer and not learner.lora.rank:
         yield ["learner.offload_optimizer=true"]
     for factor in (2, 4, 8):

@@ -19,7 +19,7 @@ def _needs_gpu() -> None:
         pytest.skip("no CUDA device here")
 
 
-ONE_GPU = ("cluster.rollout_gpus=0.5", "cluster.learner_gpus=0.5", "rollout.gpu_memory_utilization=0.3")
+ONE_GPU = ("cluster.layout=colocated", "rollout.gpu_memory_utilization=0.3")
 TURNS = ("rollout.sleep_while_learning=true", "learner.offload_while_sampling=true")
 LORA = ("learner.lora.rank=8",)
 
@@ -48,7 +48,7 @@ def test_weights_are_broadcast_between_gpus(tmp_path: Path, num_engines: int) ->
     torch = pytest.importorskip("torch")
     if torch.cuda.device_count() <= num_engines:
         pytest.skip(f"NCCL needs a GPU for each of {num_engines} engines and one for the learner")
-    gpus = ("cluster.rollout_gpus=1", "cluster.learner_gpus=1", f"rollout.num_workers={num_engines}")
+    gpus = ("cluster.layout=split", f"rollout.num_workers={num_engines}")
     check_run(tmp_path, *gpus, *dtypes("float32"), "sync.transport=broadcast")
 
 

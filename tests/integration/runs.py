@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from medvie_rl.records import RolloutRecord, read_records, recorded_steps
 
@@ -102,3 +106,45 @@ def records_of(folder: Path) -> dict[int, list[RolloutRecord]]:
         step: [replace(record, generate_seconds=0.0, score_seconds=0.0) for record in read_records(path)]
         for step, path in recorded_steps(folder).items()
     }
+
+
+def learned(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What depends on the records and the learner alone, of the steps of a run."""
+    return [
+        {name: value for name, value in entry.items() if name.startswith(("loss/", "reward/"))}
+        for entry in metrics
+        if "reward/mean" in entry
+    ]
+
+
+def share_of_equal_tokens(ours: Sequence[RolloutRecord], theirs: Sequence[RolloutRecord]) -> float:
+    """Of the longer of each two responses to the same query, trace by trace."""
+    num_tokens = num_equal = 0
+    for record, other in zip(ours, theirs, strict=True):
+        assert (record.query, record.trace, record.prompt_ids) == (other.query, other.trace, other.prompt_ids)
+        assert record.token_ids is not None and other.token_ids is not None
+        num_tokens += max(record.num_tokens, other.num_tokens)
+        num_equal += sum(a == b for a, b in zip(record.token_ids, other.token_ids, strict=False))
+    return num_equal / num_tokens
+
+
+def at_step(process: "subprocess.Popen[Any]", output_dir: Path, *, step: int) -> None:
+    """Wait until the run in `output_dir` has done a step."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not any(entry["step"] >= step for run in output_dir.glob("*") for entry in metrics_of(run)):
+        assert process.poll() is None, "the run ended before"
+        assert time.monotonic() < deadline, f"the run did not come to step {step}"
+        time.sleep(0.01)
+
+
+def processes_titled(root: psutil.Process, title: str) -> list[psutil.Process]:
+    """Those that `root` has started, by the beginning of their command line."""
+    return [process for process in root.children(recursive=True) if title_of(process).startswith(title)]
+
+
+def title_of(process: psutil.Process) -> str:
+    """Its command line; empty if it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

@@ -9,8 +9,9 @@ from typing import Any
 
 import ray
 
-from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.actors import ActorGroup, wait_for
 from cluster.config import ClusterConfig
+from cluster.placement import Bundle, Reservation
 from cluster.pool import WorkerPool
 
 # Files in the workers' folder that tell them what to do.
@@ -57,7 +58,7 @@ class Pool:
 
     def __init__(self, folder: Path, config: ClusterConfig = CONFIG) -> None:
         self.folder = folder
-        self.group = ActorGroup([Bundle(cpus=1), Bundle(cpus=1)], timeout_seconds=60)
+        self.group = ActorGroup(Reservation([Bundle(cpus=1), Bundle(cpus=1)], timeout_seconds=60))
         self.group.start(Squarer, [(str(folder),)] * 2, ENVIRONMENT)
         self.said: list[str] = []
         self.pool = WorkerPool(

@@ -16,7 +16,7 @@ import pytest
 import ray
 
 from medvie_rl.records import RolloutRecord
-from runs import ROOT, SMALL, metrics_of, only_run, records_of, run_to_end, train_command
+from runs import ROOT, SMALL, at_step, learned, metrics_of, only_run, records_of, run_to_end, title_of, train_command
 
 pytestmark = pytest.mark.full
 
@@ -69,10 +69,10 @@ def test_a_run_survives_killed_and_stopped_engines_and_a_full_object_store(clust
     settings = (*SMALL, *_TWO_ENGINES, f"cluster.address={cluster.address}", "cluster.call_seconds=45")
     before = set(cluster.look())
     with _started(tmp_path, *settings, environment=_TERMINAL) as process:
-        _at(process, tmp_path, step=1)
+        at_step(process, tmp_path / "runs", step=1)
         cluster.look()
         os.kill(_engine_at_work(process).pid, signal.SIGKILL)
-        _at(process, tmp_path, step=3)
+        at_step(process, tmp_path / "runs", step=3)
         cluster.look()
         os.kill(_engine_at_work(process).pid, signal.SIGSTOP)
         while process.poll() is None:
@@ -102,9 +102,9 @@ def test_a_run_survives_killed_and_stopped_engines_and_a_full_object_store(clust
 
     again = tmp_path / "again"
     run_to_end(train_command(again, "--replay", str(folder), config=str(folder / "config.yaml")))
-    replayed = [entry for entry in metrics_of(only_run(again)) if "reward/mean" in entry]
-    assert [_learned(entry) for entry in replayed] == [_learned(entry) for entry in steps], "it learned something else"
-    assert len(_learned(steps[0])) > 20
+    replayed = metrics_of(only_run(again))
+    assert learned(replayed) == learned(steps), "it learned something else"
+    assert len(learned(steps)[0]) > 20
 
 
 def test_what_a_killed_engine_changes_in_the_records_is_rounding(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_a_killed_engine_changes_in_the_records_is_rounding(tmp_path: Path)
     settings = (*SMALL, *_TWO_ENGINES, "rollout.num_threads=2", "queries_per_step=12", "num_traces=8", "num_steps=8")
     run_to_end(train_command(tmp_path / "undisturbed", *settings))
     with _started(tmp_path, *settings) as process:
-        _at(process, tmp_path, step=2)
+        at_step(process, tmp_path / "runs", step=2)
         os.kill(_engine_at_work(process).pid, signal.SIGKILL)
     steps = [entry for entry in metrics_of(only_run(tmp_path / "runs")) if "reward/mean" in entry]
     assert [entry["rollout/lost_workers"] for entry in steps] == [0, 0, 1, 1, 1, 1, 1, 1], "killed as it sampled step 3"
@@ -190,21 +190,13 @@ def _log(folder: Path) -> str:
     return (folder / "log.txt").read_text(encoding="utf-8")
 
 
-def _at(process: "subprocess.Popen[bytes]", folder: Path, *, step: int) -> None:
-    """Wait until the run has done a step."""
-    deadline = time.monotonic() + _SECONDS
-    while not any(entry["step"] >= step for run in folder.glob("runs/*") for entry in metrics_of(run)):
-        assert process.poll() is None and time.monotonic() < deadline, _log(folder)[-5000:]
-        time.sleep(0.01)
-
-
 def _engine_at_work(process: "subprocess.Popen[bytes]") -> psutil.Process:
     """An engine of ours in the middle of sampling."""
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None
         for child in psutil.Process().children(recursive=True):
-            if _title(child).startswith("ray::RolloutWorker.generate"):
+            if title_of(child).startswith("ray::RolloutWorker.generate"):
                 time.sleep(0.1)
                 return child
     raise AssertionError("no engine was seen sampling")
@@ -219,14 +211,7 @@ def _memory_maps(pid: int) -> str:
 
 def _of_the_run(processes: set[psutil.Process]) -> list[psutil.Process]:
     """Those that are still there, zombies too, but for workers that Ray keeps ready for whoever comes next."""
-    return [process for process in processes if process.is_running() and not _title(process).startswith("ray::IDLE")]
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:  # it has just ended
-        return ""
+    return [process for process in processes if process.is_running() and not title_of(process).startswith("ray::IDLE")]
 
 
 def _num_informative_tokens(records: Sequence[RolloutRecord]) -> int:
@@ -235,8 +220,3 @@ def _num_informative_tokens(records: Sequence[RolloutRecord]) -> int:
     for record in records:
         rewards.setdefault(record.query, set()).add(record.reward)
     return sum(record.num_tokens for record in records if len(rewards[record.query]) > 1)
-
-
-def _learned(metrics: dict[str, float]) -> dict[str, float]:
-    """What of a step's metrics depends on the records and the learner alone."""
-    return {name: value for name, value in metrics.items() if name.startswith(("loss/", "reward/"))}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.actors import ActorGroup, wait_for
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
+from cluster.placement import Bundle, Reservation
 from cluster.session import connect
 
 
@@ -28,7 +29,7 @@ class Worker:
 def test_actors_start_with_their_environment_and_errors_keep_their_type() -> None:
     here = {"PYTHONPATH": str(Path(__file__).parent)}  # where the actors find the class above
     with connect(ClusterConfig(), num_cpus=2, environment=here):
-        group = ActorGroup([Bundle(cpus=1), Bundle(cpus=0.5)], timeout_seconds=60)
+        group = ActorGroup(Reservation([Bundle(cpus=1), Bundle(cpus=0.5)], timeout_seconds=60))
         group.start(Worker, [("a",), ("b",)], {"MEDVIE_TEST": "yes"})
         described = wait_for([actor.describe.remote() for actor in group.actors], "workers")
         assert described == [("a", "yes"), ("b", "yes")]
@@ -36,7 +37,7 @@ def test_actors_start_with_their_environment_and_errors_keep_their_type() -> Non
             wait_for([group.actors[1].fail.remote()], "a failure")
 
         with pytest.raises(ClusterError, match="needs 64 CPU, free"):
-            ActorGroup([Bundle(cpus=64)], timeout_seconds=1)
+            ActorGroup(Reservation([Bundle(cpus=64)], timeout_seconds=1))
 
         with socket.socket() as taken:
             taken.bind(("", 0))

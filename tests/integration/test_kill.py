@@ -17,6 +17,7 @@ from runs import (
     assert_same_run,
     metrics_of,
     only_run,
+    processes_titled,
     restartable_command,
     run_to_end,
     train_command,
@@ -42,7 +43,7 @@ def kill_driver(driver: psutil.Process) -> None:
 
 def kill_rank(driver: psutil.Process) -> None:
     """The process of the learner's only rank, among those that the driver started."""
-    (rank,) = [child for child in driver.children(recursive=True) if _is_learner(child)]
+    (rank,) = processes_titled(driver, "ray::LearnerWorker")
     os.kill(rank.pid, signal.SIGKILL)
 
 
@@ -142,10 +143,3 @@ def _watch(process: "subprocess.Popen[bytes]") -> Iterator[None]:
         time.sleep(0.002)
     process.kill()
     raise AssertionError("the run did not come to the moment at which it is killed")
-
-
-def _is_learner(process: psutil.Process) -> bool:
-    try:
-        return "LearnerWorker" in " ".join(process.cmdline())
-    except psutil.Error:  # it has just ended
-        return False

@@ -10,10 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.actors import ActorGroup, wait_for
 from cluster.config import ClusterConfig
 from cluster.cores import describe_places, usable_cores
 from cluster.pinning import plan_places
+from cluster.placement import Bundle, Reservation
 from cluster.session import connect
 from runs import ROOT, SMALL, TIMEOUT_SECONDS, metrics_of, train_command
 
@@ -46,7 +47,8 @@ def ray_here() -> Iterator[None]:
 
 @pytest.fixture
 def groups() -> Iterator[tuple[ActorGroup, ActorGroup]]:
-    made = (ActorGroup([Bundle(cpus=1)], timeout_seconds=60), ActorGroup([Bundle(cpus=1)], timeout_seconds=60))
+    reservation = Reservation([Bundle(cpus=1), Bundle(cpus=1)], timeout_seconds=60)
+    made = tuple(ActorGroup(reservation, [seat]) for seat in reservation.seats())
     yield made
     for group in made:
         group.close()

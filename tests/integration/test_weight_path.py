@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from cluster.actors import ActorGroup, Bundle, wait_for
+from cluster.actors import ActorGroup, wait_for
 from cluster.errors import ClusterError
+from cluster.placement import Bundle, Reservation
 from cluster.pool import WorkerPool
 from cluster.session import connect
 from learner.worker import LearnerWorker
@@ -117,7 +118,7 @@ class Run:
 
     def _start_learners(self) -> ActorGroup:
         config = self.config.learner
-        group = ActorGroup([Bundle(cpus=0.5)] * 2, timeout_seconds=60)
+        group = ActorGroup(Reservation([Bundle(cpus=0.5)] * 2, timeout_seconds=60))
         address, port = group.meeting_point(0)
         arguments = [(config, self.config.model, rank, 2, address, port) for rank in range(2)]
         group.start(FaultyLearner, arguments, _with_tests_path(learner_environment(config, on_gpu=False)))
@@ -126,7 +127,7 @@ class Run:
 
     def _start_engines(self) -> ActorGroup:
         config, lora = self.config.rollout, self.config.learner.lora
-        group = ActorGroup([Bundle(cpus=0.5)] * 2, timeout_seconds=60)
+        group = ActorGroup(Reservation([Bundle(cpus=0.5)] * 2, timeout_seconds=60))
         slot = AdapterSlot(rank=lora.rank, vision=bool(lora.vision_targets)) if lora.rank else None
         group.start(Engine, [(config, self.config.model, slot)] * 2, _with_tests_path(worker_environment(config)))
         return group

@@ -29,7 +29,7 @@ def test_every_shipped_recipe_fits_the_gpus_that_its_comment_names(
 ) -> None:
     config = load_config(path)
     arguments = ["--config", str(path)]
-    if config.cluster.rollout_gpus or config.cluster.learner_gpus:
+    if config.cluster.on_gpus:
         named = re.search(rf"^#   medvie plan (--config {path} --gpu \S+)$", path.read_text(encoding="utf-8"), re.M)
         assert named, "the comment must hold the command that plans the recipe"
         arguments = named.group(1).split()
