@@ -15,6 +15,7 @@ from cluster.errors import ClusterError
 
 _SHARED_MEMORY = Path("/dev/shm")
 _ANSWER_SECONDS = 10.0
+_LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -38,6 +39,7 @@ def connect(
         _check_shared_memory(store)
         ray.init(
             address="local",  # else it joins whatever else runs on this machine
+            _node_ip_address=_LOOPBACK,  # where it listens: nobody else has to reach it
             num_cpus=config.local_cpus or max(1, int(num_cpus + 0.999)),
             object_store_memory=store,
             include_dashboard=False,

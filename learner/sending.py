@@ -13,6 +13,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from learner.meeting import meeting_store
 from learner.types import ALL, SharedBucket
 from learner.weights import bytes_of, stream_weights, tensor_digest
 
@@ -27,7 +28,7 @@ class WeightBroadcaster:
         """Meets the engines at the address: returns when all `group_size` - 1 of them have come. Raises
         torch.distributed.DistError if they do not within `seconds`, which also bounds every broadcast."""
         limit = timedelta(seconds=seconds)
-        store = torch.distributed.TCPStore(address, port, group_size, is_master=True, timeout=limit)
+        store = meeting_store(address, port, num_processes=group_size, is_host=True, seconds=seconds)
         if device.type == "cuda":
             options = torch.distributed.ProcessGroupNCCL.Options()
             options._timeout = limit

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from learner.config import LearnerConfig
 from learner.loss_config import Loss
+from learner.meeting import join_ranks
 from learner.out_of_memory import saying_what_to_lower
 from learner.packing import ImageFeatures, ImagePixels, PackedRows, pack_rows
 from learner.types import ALL, ResponseKl, SharedBucket, TrainingGroup, UpdateBatch, UpdateCost, UpdateStats
+
+_LOOPBACK = Path("/sys/class/net/lo")
 
 
 class LearnerWorker:
@@ -45,7 +48,7 @@ class LearnerWorker:
 
         from learner.model import ImageStore, load_policy, load_processor
 
-        _join(rank, world_size, on_gpu=self._device.type == "cuda")
+        join_ranks(rank, world_size, master_address, master_port, on_gpu=self._device.type == "cuda")
         self.processor = load_processor(model)
         self.images = ImageStore(self.processor, config.pixel_cache_mib * 2**20)
         self.policy = load_policy(model, config)
@@ -265,24 +268,13 @@ def _set_environment(rank: int, world_size: int, address: str, port: int) -> tor
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
     }
+    if address.startswith("127.") and _LOOPBACK.exists():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK.name)  # gloo would listen on the machine's own address
     if num_gpus:
         torch.cuda.set_device(local_rank)
         return torch.device("cuda", local_rank)
     os.environ["DS_ACCELERATOR"] = "cpu"
     return torch.device("cpu")
-
-
-def _join(rank: int, world_size: int, *, on_gpu: bool) -> None:
-    """Meet the other ranks, once per process."""
-    import deepspeed
-
-    if not torch.distributed.is_initialized():
-        # Only DeepSpeed inference uses this operator, and joining would compile it first (minutes, a C++ compiler).
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
-    met = (torch.distributed.get_rank(), torch.distributed.get_world_size())
-    if met != (rank, world_size):
-        raise RuntimeError(f"this process is already rank {met[0]} of {met[1]}; one LearnerWorker layout per process")
 
 
 def _parameter_groups(module: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

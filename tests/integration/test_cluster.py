@@ -4,7 +4,9 @@ import os
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
+import ray
 
 from cluster.actors import ActorGroup, wait_for
 from cluster.config import ClusterConfig
@@ -48,6 +50,20 @@ def test_actors_start_with_their_environment_and_errors_keep_their_type() -> Non
         address, port = group.meeting_point(0)
         assert address and 0 < port < 65536
         group.close()
+
+
+def test_a_ray_of_our_own_listens_on_loopback_only() -> None:
+    with connect(ClusterConfig(), num_cpus=1, environment={}):
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        here = psutil.Process()
+        processes = [here, *here.children(recursive=True)]
+        found = {
+            connection.laddr.ip
+            for process in processes
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert found and found <= {"127.0.0.1", "::1"}
 
 
 def test_too_little_shared_memory_is_said_before_ray_starts() -> None:
