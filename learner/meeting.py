@@ -15,7 +15,8 @@ def meeting_store(
 
     Left to itself, torch's store listens on all addresses of the machine.
     """
-    listening = socket.create_server((address, port)).detach() if is_host else None
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listening = socket.create_server((address, port), family=family).detach() if is_host else None
     return torch.distributed.TCPStore(
         address, port, num_processes, is_host, timedelta(seconds=seconds), master_listen_fd=listening
     )
