@@ -12,7 +12,7 @@ from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.fit.command import add_plan
-from medvie_rl.interrupts import StoppedBySignal
+from medvie_rl.interrupts import StoppedBySignal, Terminated
 from medvie_rl.rollouts_command import add_rollouts
 from medvie_rl.sft_command import add_sft
 from medvie_rl.train_command import add_train
@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        terminated = isinstance(interrupt, Terminated)
+        print("terminated" if terminated else "interrupted", file=sys.stderr)
+        return 143 if terminated else 130
     except StoppedBySignal as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.number

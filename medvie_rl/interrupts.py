@@ -19,6 +19,10 @@ class StoppedBySignal(Exception):
         return f"stopped by {signal.Signals(self.number).name}: {self.hint}"
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM at a moment at which nothing is waited for."""
+
+
 class Interrupts:
     """Which signal came, if any."""
 
@@ -27,22 +31,22 @@ class Interrupts:
 
 
 def interrupt_at_sigterm() -> None:
-    """From now on SIGTERM ends the process as Ctrl-C does: what was started is ended, too."""
+    """From now on SIGTERM ends the process as Ctrl-C does, by Terminated: what was started is ended, too."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 @contextmanager
 def stopping_between_steps(notice: Callable[[str], None]) -> Iterator[Interrupts]:
-    """Inside, the first signal is noted only; the second raises KeyboardInterrupt, as one outside does."""
+    """Inside, the first signal is noted only; the second raises KeyboardInterrupt, or Terminated, as one outside."""
     noted = Interrupts()
 
     def handle(number: int, _: FrameType | None) -> None:
         if noted.number:
-            raise KeyboardInterrupt
+            _interrupt(number, None)
         noted.number = number
         notice(
             f"{signal.Signals(number).name}: stopping when this step is done and a checkpoint written; once more stops "

@@ -19,6 +19,19 @@ def test_a_stopped_run_goes_on(small_run: Path, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "run", small_run)
 
 
+def test_a_run_that_is_terminated_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    command = restartable_command(tmp_path / "run", *SMALL)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any(line.startswith("starting rollout engines") for line in process.stdout)
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    _, errors = process.communicate(timeout=_SECONDS)
+    assert process.returncode == 143 and errors.endswith("terminated\n")
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive, "the run left processes behind"
+
+
 @pytest.mark.full
 def test_so_does_one_that_replaces_groups_and_generates_ahead(tmp_path: Path) -> None:
     settings = (*SMALL, "dynamic_sampling.max_rounds=2", "pipeline_depth=1")
