@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 
 _SHARED_MEMORY = Path("/dev/shm")
 _ANSWER_SECONDS = 10.0
-_LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -37,20 +37,34 @@ def connect(
         _check_gpus(num_gpus)
         store = config.object_store_mib * 2**20
         _check_shared_memory(store)
-        ray.init(
-            address="local",  # else it joins whatever else runs on this machine
-            _node_ip_address=_LOOPBACK,  # where it listens: nobody else has to reach it
-            num_cpus=config.local_cpus or max(1, int(num_cpus + 0.999)),
-            object_store_memory=store,
-            include_dashboard=False,
-            runtime_env=runtime_env,
-            log_to_driver=False,
-            logging_level="error",
-        )
+        with _listening_on_loopback():
+            ray.init(
+                address="local",  # else it joins whatever else runs on this machine
+                num_cpus=config.local_cpus or max(1, int(num_cpus + 0.999)),
+                object_store_memory=store,
+                include_dashboard=False,
+                runtime_env=runtime_env,
+                log_to_driver=False,
+                logging_level="error",
+            )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _listening_on_loopback() -> Iterator[None]:
+    """A Ray that is started inside is reached from this machine only.
+
+    Told an address of loopback, it takes the machine's own all the same, unless it is on a system without clusters.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _check_gpus(needed: float) -> None:

@@ -1,5 +1,6 @@
 """Starting real runs of the `medvie` command from tests, and reading what they leave."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from medvie_rl.records import RolloutRecord, read_records, recorded_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 600
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 # A run of the shipped configuration, made small: about a minute on two cores, most of it starting.
 SMALL = (
     "num_steps=6",
@@ -140,6 +142,16 @@ def at_step(process: "subprocess.Popen[Any]", output_dir: Path, *, step: int) ->
 def processes_titled(root: psutil.Process, title: str) -> list[psutil.Process]:
     """Those that `root` has started, by the beginning of their command line."""
     return [process for process in root.children(recursive=True) if title_of(process).startswith(title)]
+
+
+def listening(processes: Sequence[psutil.Process]) -> set[str]:
+    """The addresses at which others can reach them."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = process.net_connections("inet")
+            found |= {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
+    return found
 
 
 def title_of(process: psutil.Process) -> str:

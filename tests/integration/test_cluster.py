@@ -13,6 +13,7 @@ from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
 from cluster.placement import Bundle, Reservation
 from cluster.session import connect
+from runs import LOOPBACK, listening
 
 
 class Worker:
@@ -56,14 +57,8 @@ def test_a_ray_of_our_own_listens_on_loopback_only() -> None:
     with connect(ClusterConfig(), num_cpus=1, environment={}):
         assert ray.get(ray.remote(lambda: 1).remote()) == 1
         here = psutil.Process()
-        processes = [here, *here.children(recursive=True)]
-        found = {
-            connection.laddr.ip
-            for process in processes
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
-    assert found and found <= {"127.0.0.1", "::1"}
+        found = listening([here, *here.children(recursive=True)])
+    assert found and found <= LOOPBACK
 
 
 def test_too_little_shared_memory_is_said_before_ray_starts() -> None:

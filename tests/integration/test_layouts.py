@@ -11,11 +11,13 @@ import pytest
 from medvie_rl.data.importing import import_folder
 from rewards.schema import load_schema
 from runs import (
+    LOOPBACK,
     ROOT,
     SMALL,
     assert_same_run,
     at_step,
     learned,
+    listening,
     metrics_of,
     only_run,
     processes_titled,
@@ -73,6 +75,8 @@ def test_after_the_loss_of_a_rank_all_start_anew_within_the_run(two_by_two: Path
         at_step(process, tmp_path, step=3)
         ranks = processes_titled(psutil.Process(process.pid), "ray::LearnerWorker")
         assert len(ranks) == 2
+        reached_at = listening(psutil.Process(process.pid).children(recursive=True))
+        assert reached_at and reached_at <= LOOPBACK, "a run on one machine listens to nobody else"
         os.kill(ranks[1].pid, signal.SIGKILL)
         said, _ = process.communicate(timeout=600)
     finally:

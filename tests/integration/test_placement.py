@@ -16,7 +16,7 @@ from medvie_rl.config import Config, load_config
 from medvie_rl.layout import Layout, reserve
 from runs import ROOT
 
-NODE = {"num_cpus": 8, "num_gpus": 4, "object_store_memory": 80 * 2**20}
+NODE = {"num_cpus": 10, "num_gpus": 4, "object_store_memory": 80 * 2**20}
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent)}  # where the actors find the class below
 
 
@@ -86,7 +86,7 @@ def test_split_an_engine_gets_all_its_gpus_on_one_node() -> None:
 
 
 @pytest.mark.usefixtures("_nodes")
-@pytest.mark.parametrize(("size", "num_engines"), [(1, 8), (2, 4), (4, 2), (2, 1)])
+@pytest.mark.parametrize(("size", "num_engines"), [(1, 4), (2, 4), (2, 1)])
 def test_colocated_every_gpu_of_an_engine_has_a_rank(size: int, num_engines: int) -> None:
     overrides = (f"rollout.tensor_parallel_size={size}", f"rollout.num_workers={num_engines}")
     ranks_of_engines = f"learner.num_ranks={size * num_engines}"
@@ -99,9 +99,9 @@ def test_colocated_every_gpu_of_an_engine_has_a_rank(size: int, num_engines: int
 @pytest.mark.usefixtures("_nodes")
 def test_what_is_missing_is_said() -> None:
     said: list[str] = []
-    short = "cluster.resource_timeout_seconds=1"
+    short = "cluster.resource_timeout_seconds=3"
     wide = config_with("cluster.layout=split", "learner.num_ranks=16", "rollout.num_workers=2", short)
-    with pytest.raises(ClusterError, match=r"no room for 19 actors after 1 s: needs 18 GPU, free 8 of 8; needs"):
+    with pytest.raises(ClusterError, match=r"no room for 19 actors after 3 s: needs 18 GPU, free 8 of 8; needs"):
         reserve(wide, said.append)
     assert any("waiting for resources: needs 18 GPU, free 8 of 8" in notice for notice in said)
     tall = config_with("cluster.layout=split", "rollout.tensor_parallel_size=5", "rollout.num_workers=1", short)

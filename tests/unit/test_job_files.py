@@ -115,7 +115,7 @@ def test_the_entrypoint_is_a_run_that_the_workers_can_hold(capsys: pytest.Captur
     entrypoint = RAYJOB["spec"]["entrypoint"]
     assert not re.search(r"[;&|<>$`\n]", entrypoint), "KubeRay puts this line into a script of its own"
     plan = plan_of(shlex.split(entrypoint), capsys)
-    gpus, cpus = re.search(r"Layout .*: (\d+) GPUs, ([\d.]+) CPUs", plan).groups()
+    gpus, cpus = re.search(r"Layout .*, (\d+) GPUs, ([\d.]+) CPUs", plan).groups()
     offered = [
         (group["replicas"], container["resources"]["limits"])
         for group in RAYCLUSTER["workerGroupSpecs"]
