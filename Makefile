@@ -81,8 +81,8 @@ test: lint coverage  ## what gates every change: lint, types, unit, integration
 test-full: test  ## and the long ones
 	$(BIN)/python -m pytest tests/integration -m full $(ARGS)
 
-test-gpu: $(READY_DEV)  ## on a machine with a GPU
-	$(BIN)/python -m pytest tests/gpu -m gpu $(ARGS)
+test-gpu: $(READY_DEV)  ## on a machine with a GPU; prints what was measured and writes build/test_gpu.json
+	$(BIN)/python -m pytest tests/gpu -m gpu -s $(ARGS)
 
 submit: $(READY)  ## submit a job to the Ray cluster at ADDRESS: make submit ADDRESS=http://head:8265 CONFIG=conf/qwen2_5_vl_7b.yaml
 	RAY_AUTH_MODE=token $(BIN)/ray job submit --address $(or $(ADDRESS),http://127.0.0.1:8265) --working-dir . -- python -m medvie_rl train --config $(or $(CONFIG),conf/local.yaml) $(ARGS)

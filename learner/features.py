@@ -26,8 +26,8 @@ class FeatureCache:
         *,
         in_step: bool,
     ) -> None:
-        """`encode` gives [num_image_tokens, D] without gradient; with `in_step` it is collective, so all ranks call it
-        equally often."""
+        """`encode` gives [num_image_tokens, (1 + K) * D] without gradient; with `in_step` it is collective, so all
+        ranks call it equally often."""
         self._encode, self._pixels = encode, pixels
         self._max_bytes, self._device, self._in_step = max_bytes, device, in_step
         self._features: OrderedDict[str, ImageFeatures] = OrderedDict()

@@ -12,11 +12,11 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from learner.attention import SHARED_PROMPT
 from learner.config import LearnerConfig
+from learner.families import check_family, encoder_output, joined_features, projectors
 from learner.flex_attention import SHARED_PROMPT_FLEX
 from learner.layout import Layout
 from learner.lora import attach_lora
@@ -30,6 +30,7 @@ def load_policy(model: str, config: LearnerConfig, *, lora: bool = True) -> Any:
 
     `model` is a Hugging Face folder or hub name. Raises ValueError for what this machine or policy cannot do.
     """
+    check_family(AutoConfig.from_pretrained(model).model_type)
     attention = {"text_config": attention_over_rows(config), "vision_config": "sdpa"}
     dtype = getattr(torch, config.dtype)
     policy = AutoModelForImageTextToText.from_pretrained(
@@ -47,10 +48,11 @@ def load_policy(model: str, config: LearnerConfig, *, lora: bool = True) -> Any:
 
 
 def freeze(policy: Any, config: LearnerConfig) -> None:
-    """Freeze vision tower and projector as `config` says."""
+    """Freeze vision tower and projectors as `config` says."""
     visual = policy.model.visual
     visual.requires_grad_(not config.freeze_vision)
-    visual.merger.requires_grad_(not config.freezes_projector)
+    for projector in projectors(visual):
+        projector.requires_grad_(not config.freezes_projector)
 
 
 def attention_over_rows(config: LearnerConfig) -> str:
@@ -133,7 +135,8 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
         if rows.image_features is None:
             images = {"pixel_values": rows.pixel_values, "image_grid_thw": rows.image_grid_thw}
         else:
-            images = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=[rows.image_features])}}
+            encoded = encoder_output(rows.image_features, self.policy.config.text_config.hidden_size)
+            images = {"mm_encoder_outputs": {"image": encoded}}
         input_ids, position_ids, layout, predicting = without_padding(rows)
         with self._last_layer_at(predicting.unique(), input_ids.shape[1]):
             hidden = self.policy.model(
@@ -181,14 +184,12 @@ class PolicyModule(nn.Module):  # type: ignore[misc]
         return agreed
 
     def encode(self, image: ImagePixels) -> Tensor:
-        """Features [num_image_tokens, D], without gradient, of one image by the vision tower and projector. Collective
-        under ZeRO-3."""
+        """Features [num_image_tokens, (1 + K) * D] (see learner.families), without gradient, of one image by the vision
+        tower and projectors. Collective under ZeRO-3."""
         device = self.policy.device
         grid = torch.tensor([image.grid], device=device)
         with torch.no_grad():
-            made = self.policy.get_image_features(image.patches.to(device), grid)
-        features: Tensor = torch.cat(made.pooler_output)
-        return features
+            return joined_features(self.policy.get_image_features(image.patches.to(device), grid))
 
     def _token_logprobs(
         self, hidden: Tensor, targets: Tensor, temperature: float, banned: tuple[int, ...], entropy_gradient: bool

@@ -27,7 +27,8 @@ class ImagePixels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFeatures:
-    """The frozen vision tower's output for one image: `features` [num_image_tokens, D], and the image's `grid`."""
+    """The frozen vision tower's output for one image: `features` [num_image_tokens, (1 + K) * D] (see
+    learner.families), and the image's `grid`."""
 
     features: Tensor
     grid: tuple[int, int, int]
@@ -43,7 +44,7 @@ class PackedRows:
     layout: Layout  # [B]
     pixel_values: Tensor | None  # [num_patches, patch_dim] of all images, in row order
     image_grid_thw: Tensor | None  # [num_images, 3]
-    image_features: Tensor | None  # [num_image_tokens, D] in row order, in place of pixel values
+    image_features: Tensor | None  # [num_image_tokens, (1 + K) * D] in row order, in place of pixel values
     predicting: Tensor  # [N] index into the flattened [B * T] hidden states whose position predicts the token
     targets: Tensor  # [N]
     sampler_logprobs: Tensor | None  # [N]; None for demonstrations, which no policy sampled

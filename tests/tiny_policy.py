@@ -1,13 +1,14 @@
-"""A Qwen2.5-VL of a few thousand random weights and groups of responses for it, packed and one response per row."""
+"""A policy of each family with a few thousand random weights; groups of responses, packed and one response per row."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from learner.attention import SHARED_PROMPT
 from learner.layout import Branch, Layout
@@ -20,26 +21,46 @@ TEMPERATURE = 0.7
 VOCABULARY = 60
 GRIDS = {"a": (1, 4, 6), "b": (1, 2, 8), "c": (1, 4, 4)}
 
-Policy = Qwen2_5_VLForConditionalGeneration
+TEXT = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "max_position_embeddings": 256,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+VISION = {
+    "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2,
+    "out_hidden_size": 32,
+}  # fmt: skip
+ROPE = {"rope_type": "default", "rope_theta": 1000.0}
+PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the text and the vision config, by family
+    "qwen2_5_vl": (
+        {"num_hidden_layers": 2, "rope_parameters": ROPE},
+        {"window_size": 16, "fullatt_block_indexes": [1]},
+    ),
+    "qwen3_vl": (
+        {"num_hidden_layers": 3, "rope_parameters": ROPE | {"mrope_interleaved": True}},
+        {"num_position_embeddings": 9, "deepstack_visual_indexes": [0, 1]},
+    ),
+}
+
+Policy = PreTrainedModel
 
 
-def make_policy(seed: int = 0) -> Policy:
+def make_policy(seed: int = 0, family: str = "qwen2_5_vl", head_dim: int = 8) -> Policy:
     torch.manual_seed(seed)
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [1, 1, 2]},
-            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-        },
-        vision_config={
-            "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4,
-            "spatial_merge_size": 2, "out_hidden_size": 32, "window_size": 16, "fullatt_block_indexes": [1],
-        },
-        image_token_id=IMAGE, video_token_id=6, vision_start_token_id=START, vision_end_token_id=END,
+    text, vision = PARTS[family]
+    heads, section = 32 // head_dim, [head_dim // 8, head_dim // 8, head_dim // 4]
+    text = text | {"head_dim": head_dim, "num_attention_heads": heads, "num_key_value_heads": heads // 2}
+    text["rope_parameters"] = text["rope_parameters"] | {"mrope_section": section}
+    config = AutoConfig.for_model(
+        family,
+        text_config=TEXT | text,
+        vision_config=VISION | vision,
+        image_token_id=IMAGE,
+        video_token_id=6,
+        vision_start_token_id=START,
+        vision_end_token_id=END,
         tie_word_embeddings=True,
-    )  # fmt: skip
-    model = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    )
+    model = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa")
     for parameter in model.parameters():  # far from uniform, so that a wrong position or mask shows
         parameter.data.normal_(0, 0.2) if parameter.ndim > 1 else parameter.data.add_(0.2 * torch.randn_like(parameter))
     return model.train()
@@ -89,12 +110,22 @@ def pack(policy: Policy, images: dict[str, ImagePixels], groups: Sequence[Traini
     return pack_rows(groups, images.__getitem__, positions, image_token_id=IMAGE, merge_size=2, pad_token_id=0)
 
 
-def packed_forward(policy: Policy, rows: PackedRows, *, entropy_gradient: bool = False) -> tuple[Tensor, Tensor]:
-    """(logprobs [N], entropies [N]) by the learner's own path."""
-    policy.set_attn_implementation({"text_config": SHARED_PROMPT, "vision_config": "sdpa"})
+def on_device(rows: PackedRows, device: torch.device) -> PackedRows:
+    tensors = {field.name: getattr(rows, field.name) for field in fields(rows)}
+    return replace(rows, **{name: part.to(device) for name, part in tensors.items() if isinstance(part, Tensor)})
+
+
+def packed_forward(
+    policy: Policy, rows: PackedRows, *, entropy_gradient: bool = False, attention: str = SHARED_PROMPT
+) -> tuple[Tensor, Tensor]:
+    """(logprobs [N], entropies [N]) by the learner's own path, on the policy's device."""
+    policy.set_attn_implementation({"text_config": attention, "vision_config": "sdpa"})
     try:
         return PolicyModule(policy)(
-            rows, temperature=TEMPERATURE, banned_token_ids=BANNED, entropy_gradient=entropy_gradient
+            on_device(rows, policy.device),
+            temperature=TEMPERATURE,
+            banned_token_ids=BANNED,
+            entropy_gradient=entropy_gradient,
         )
     finally:
         policy.set_attn_implementation("sdpa")
@@ -109,12 +140,12 @@ def naive_forward(
     for group in groups:
         pixels = [images[key] for key in group.image_keys]
         for response in group.responses:
-            ids = torch.tensor([[*group.prompt_ids, *response.token_ids]])
-            kinds, grids = (ids == IMAGE).int(), torch.tensor([image.grid for image in pixels])
+            ids = torch.tensor([[*group.prompt_ids, *response.token_ids]], device=policy.device)
+            kinds, grids = (ids == IMAGE).int(), torch.tensor([image.grid for image in pixels], device=policy.device)
             logits = policy(
                 input_ids=ids,
                 mm_token_type_ids=kinds,
-                pixel_values=torch.cat([image.patches for image in pixels]).to(policy.dtype),
+                pixel_values=torch.cat([image.patches for image in pixels]).to(policy.device, policy.dtype),
                 image_grid_thw=grids,
                 use_cache=False,
             ).logits[0]

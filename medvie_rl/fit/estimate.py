@@ -10,7 +10,7 @@ from medvie_rl.fit.gpus import Gpu
 from medvie_rl.fit.items import GIB, Item, Workload, total
 from medvie_rl.fit.learner import CONTEXT, LearnerMemory, learner_memory
 from medvie_rl.fit.rollout import EngineMemory, engine_memory
-from medvie_rl.fit.shape import TRAINABLE_TYPES, PolicyShape
+from medvie_rl.fit.shape import PolicyShape
 from medvie_rl.sync_config import takes_turns
 
 _MARGIN = 0.97  # of a GPU's memory may be planned with: other processes, fragments
@@ -108,8 +108,6 @@ def _of_engine(items: list[Item]) -> list[Item]:
 
 
 def _problems(config: Config, shape: PolicyShape, engine: EngineMemory) -> Iterator[str]:
-    if shape.model_type not in TRAINABLE_TYPES:
-        yield f"model: the learner trains {', '.join(TRAINABLE_TYPES)} only, this is {shape.model_type}"
     if config.cluster.on_gpus and engine.kv_cache < engine.kv_smallest:
         yield (
             f"the engine's KV cache would have {engine.kv_cache / GIB:.1f} GiB, less than the "

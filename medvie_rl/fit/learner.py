@@ -109,11 +109,12 @@ def _working(learner: LearnerConfig, shape: PolicyShape, work: Workload, num_tra
 def layer_activations(shape: PolicyShape, size: int) -> int:
     """Bytes that a decoder layer keeps for the backward pass for each token, `size` bytes an element.
 
-    Each norm keeps its input in float32, its output before and after the weight; attention q, k, v, its output twice
-    (as the kernel's and as o_proj's input) and a float32 sum per head; the gated MLP gate, its activation, up, and the
-    product.
+    Each norm, those of heads included, keeps its input in float32, its output before and after the weight; attention q,
+    k, v, its output twice (as the kernel's and as o_proj's input) and a float32 sum per head; the gated MLP gate, its
+    activation, up, and the product.
     """
-    norms = 2 * (4 + 2 * size) * shape.hidden
+    normed = 2 * shape.hidden + (shape.query + shape.key_value if shape.head_norms else 0)
+    norms = (4 + 2 * size) * normed
     attention = size * (3 * shape.query + 2 * shape.key_value) + 4 * shape.heads
     return norms + attention + size * 4 * shape.intermediate
 

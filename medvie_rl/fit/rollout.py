@@ -93,9 +93,9 @@ def _working(rollout: RolloutConfig, shape: PolicyShape, *, on_gpu: bool) -> lis
     step = tokens * size * (3 * shape.intermediate / ranks + 6 * shape.hidden)
     sampler = 12 * rollout.max_num_seqs * shape.vocabulary  # logits, logprobs and a copy in float32
     patches = tokens * shape.vision.merge**2
-    encoder = size * (
-        patches * (4 * shape.vision.hidden + 3 * shape.vision.intermediate / ranks) + tokens * shape.hidden
-    )
+    # What a further projector makes is kept besides, and in a buffer from which the first layers take it.
+    features = tokens * shape.hidden * (2 * shape.vision.projectors - 1)
+    encoder = size * (patches * (4 * shape.vision.hidden + 3 * shape.vision.intermediate / ranks) + features)
     items = [
         Item(name="largest step", num_bytes=step, why=f"{tokens:,} tokens (rollout.max_num_batched_tokens)"),
         Item(name="sampler", num_bytes=sampler, why=f"{rollout.max_num_seqs} sequences × {shape.vocabulary:,} words"),

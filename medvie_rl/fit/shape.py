@@ -9,18 +9,18 @@ from learner.config import LearnerConfig
 from medvie_rl.errors import UserError
 
 _SHIPPED = Path(__file__).parent / "policies"  # config.json, cut down to shapes, of policies that recipes name
-SHAPE_TYPES = ("qwen2_5_vl", "qwen3_vl")
-TRAINABLE_TYPES = ("qwen2_5_vl",)  # the learner's cached features would drop Qwen3-VL's deepstack features
+SHAPE_TYPES = ("qwen2_5_vl", "qwen3_vl")  # learner.families.FAMILIES, which needs torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionShape:
-    """The vision tower and, in the same module, the projector."""
+    """The vision tower and, in the same module, the projectors: one, and one more for each DeepStack layer."""
 
     depth: int
     hidden: int
     intermediate: int
     merge: int  # patches by patches make an image token
+    projectors: int
     tower_parameters: int
     projector_parameters: int
     linears: dict[str, tuple[int, int]]  # (in, out) of the linear layers by name, those of the blocks once
@@ -41,6 +41,7 @@ class PolicyShape:
     heads: int
     key_value_heads: int
     head_dim: int
+    head_norms: bool  # whether each head of queries and keys has a norm
     vocabulary: int
     tied: bool
     layer_parameters: int  # of all decoder layers and the last norm
@@ -85,7 +86,7 @@ class PolicyShape:
         counts = {name: self.layers for name in self.linears()}
         total = sum(_adapted(self.linears(), counts, target, "targets") for target in learner.lora.targets)
         vision = self.vision
-        counts = {name: 1 if name.startswith("merger") else vision.block_linears for name in vision.linears}
+        counts = {name: 1 if "merger" in name else vision.block_linears for name in vision.linears}
         total += sum(
             _adapted(vision.linears, counts, target, "vision_targets") for target in learner.lora.vision_targets
         )
@@ -122,7 +123,8 @@ def _shape(name: str, content: dict[str, Any]) -> PolicyShape:
     head_dim = text.get("head_dim") or h // heads
     query, key_value = heads * head_dim, key_value_heads * head_dim
     # Qwen2.5 has biases at q, k and v; Qwen3 has none, and norms of the heads of q and k.
-    extra = query + 2 * key_value if model_type == "qwen2_5_vl" else 2 * head_dim
+    head_norms = model_type == "qwen3_vl"
+    extra = 2 * head_dim if head_norms else query + 2 * key_value
     layer = 2 * h * query + 2 * h * key_value + extra + 3 * h * f + 2 * h
     return PolicyShape(
         name=name,
@@ -135,6 +137,7 @@ def _shape(name: str, content: dict[str, Any]) -> PolicyShape:
         heads=heads,
         key_value_heads=key_value_heads,
         head_dim=head_dim,
+        head_norms=head_norms,
         vocabulary=text["vocab_size"],
         tied=bool(content.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
         layer_parameters=layers * layer + h,
@@ -155,24 +158,26 @@ def _vision(model_type: str, content: dict[str, Any]) -> VisionShape:
     projector = wide * wide + wide + wide * out + out
     attention = 3 * h * h + 3 * h + h * h + h
     linears = {"attn.qkv": (h, 3 * h), "attn.proj": (h, h)}
+    num_deepstack = len(content.get("deepstack_visual_indexes", ()))
     if model_type == "qwen2_5_vl":  # RMS norms, gated MLP
         block = attention + 2 * (h * f + f) + f * h + h + 2 * h
         tower = patch * h + depth * block
         projector += h
         linears |= {"mlp.gate_proj": (h, f), "mlp.up_proj": (h, f), "mlp.down_proj": (f, h)}
         linears |= {"merger.mlp.0": (wide, wide), "merger.mlp.2": (wide, out)}
-    else:  # layer norms, plain MLP, learned positions; one more projector for each deepstack layer
+    else:  # layer norms, plain MLP, learned positions; the other projectors have wider norms
         block = attention + h * f + f + f * h + h + 4 * h
-        deepstack = len(content["deepstack_visual_indexes"]) * (projector + 2 * wide)
-        tower = patch * h + h + content["num_position_embeddings"] * h + depth * block + deepstack
-        projector += 2 * h
+        tower = patch * h + h + content["num_position_embeddings"] * h + depth * block
         linears |= {"mlp.linear_fc1": (h, f), "mlp.linear_fc2": (f, h)}
-        linears |= {"merger.linear_fc1": (wide, wide), "merger.linear_fc2": (wide, out)}
+        for merger in ("merger", *(f"deepstack_merger_list.{index}" for index in range(num_deepstack))):
+            linears |= {f"{merger}.linear_fc1": (wide, wide), f"{merger}.linear_fc2": (wide, out)}
+        projector = (1 + num_deepstack) * projector + 2 * h + num_deepstack * 2 * wide
     return VisionShape(
         depth=depth,
         hidden=h,
         intermediate=f,
         merge=merge,
+        projectors=1 + num_deepstack,
         tower_parameters=tower,
         projector_parameters=projector,
         linears=linears,

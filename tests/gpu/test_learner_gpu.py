@@ -1,14 +1,15 @@
-"""The learner's parts that differ on a GPU: flex attention's forward and backward pass, and the feature cache there."""
+"""The learner's parts that differ on a GPU: attention over packed rows, its gradients, and image features there."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from learner.attention import SHARED_PROMPT, shared_prompt_attention
+from learner.families import FAMILIES
 from learner.flex_attention import SHARED_PROMPT_FLEX, shared_prompt_flex_attention
 from learner.layout import Branch, Layout, RowLayout
-from learner.model import PolicyModule
-from tiny_policy import make_group, make_images, make_policy, merged, pack, relative_errors, unshared
+from packed import packed_against_naive
+from tiny_policy import merged, relative_errors, unshared
 
 pytestmark = [
     pytest.mark.gpu,
@@ -53,23 +54,13 @@ def test_flex_attention_and_its_gradients_are_those_of_split_attention(
         assert max(relative_errors(run(shared_prompt_flex_attention, fault(layout)), expected).values()) > 5 * bound
 
 
-def test_the_policys_gradients_are_the_same_by_flex_attention() -> None:
-    policy = make_policy().cuda()
-    rows = pack(make_policy(), make_images(), [make_group("a", ("a",), (5, 1, 7), 1), make_group("b", ("b",), (8,), 2)])
-    on_gpu = {
-        name: getattr(rows, name).cuda()
-        for name in rows.__dataclass_fields__
-        if isinstance(getattr(rows, name), Tensor)
-    }
-    fields = {name: getattr(rows, name) for name in rows.__dataclass_fields__}
-    rows = type(rows)(**(fields | on_gpu))
-
-    def run(name: str) -> dict[str, Tensor]:
-        policy.set_attn_implementation({"text_config": name, "vision_config": "sdpa"})
-        policy.zero_grad()
-        logprobs, _ = PolicyModule(policy)(rows, temperature=0.7)
-        (logprobs * torch.linspace(-1, 1, len(logprobs), device="cuda")).sum().backward()
-        gradients = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
-        return gradients | {"logprobs": logprobs.detach()}
-
-    assert max(relative_errors(run(SHARED_PROMPT_FLEX), run(SHARED_PROMPT)).values()) < 1e-3
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("attention", [SHARED_PROMPT, SHARED_PROMPT_FLEX])
+@pytest.mark.parametrize("frozen", [True, False], ids=["features kept", "images train"])
+def test_packed_rows_give_logprobs_and_gradients_of_one_response_per_row(
+    family: str, attention: str, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # of patch embeddings, which are convolutions
+    logprobs, gradients, at_fault = packed_against_naive("cuda", family, attention, frozen=frozen)
+    assert logprobs < 1e-4 and gradients < 1e-3
+    assert at_fault > 1e-2

@@ -39,14 +39,14 @@ def train_command(output_dir: Path, *overrides: str, config: str = "conf/local.y
     return [sys.executable, "-m", "medvie_rl", "train", "--config", config, f"output_dir={output_dir}", *overrides]
 
 
-def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+def run(command: list[str], *, seconds: float = TIMEOUT_SECONDS) -> "subprocess.CompletedProcess[str]":
     """Run a command in the repository."""
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
 
 
-def run_to_end(command: list[str]) -> str:
+def run_to_end(command: list[str], *, seconds: float = TIMEOUT_SECONDS) -> str:
     """Run a command that must succeed; its output, which is shown if it fails."""
-    result = run(command)
+    result = run(command, seconds=seconds)
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}\n{result.stderr[-6000:]}"
     return result.stdout
 

@@ -4,7 +4,8 @@ Greedy answers are equal token for token, logprobs of these and of sampled respo
 so far in the updates that most answers change.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from learner.export import ADAPTER_FOLDER
 from learner.types import ADAPTER, ALL, TrainingGroup, TrainingResponse
 from learner.worker import LearnerWorker
 from learner_ranks import LEARNING_RATE, file_of, free_port, learner_config
+from random_policy import save_qwen3_vl
 from rollout.config import AdapterSlot, RolloutConfig
 from rollout.types import GenerationRequest, RolloutGroup
 from rollout_engine import (
@@ -46,18 +48,29 @@ NUM_FEW = 6  # requests that show a fault
 CONFIG = RolloutConfig(
     temperature=0.8, max_response_tokens=32, max_model_len=384, kv_cache_gib=0.5, max_num_batched_tokens=4096
 )
-LORA = LoraConfig(rank=4, alpha=16.0, vision_targets=["qkv", "attn.proj", "down_proj", "merger.mlp.0"])
+RANK, ALPHA = 4, 16.0
 CACHES = ("prefix cache", "encoder cache")
+
+
+def nano(folder: Path) -> Path:
+    return POLICY
+
+
+def untied_nano(folder: Path) -> Path:
+    save_untied_checkpoint(POLICY, folder)
+    return folder
 
 
 class Case(NamedTuple):
     """What is trained, how it travels, and which faults must be seen."""
 
     stale: tuple[str, ...]  # tensors of which the old one is sent, by the end of their names
+    base: Callable[[Path], Path] = nano  # makes the checkpoint to start from, in a folder
     skipped: tuple[str, ...] = CACHES  # parts of the sync that are switched off, see EngineProcess
     untied: bool = False  # an output head of its own beside the embedding
     lora: bool = False
     apart: bool = False  # the adapter stays beside the base's weights
+    vision_targets: tuple[str, ...] = ("qkv", "attn.proj", "down_proj", "merger.mlp.0")  # of LoRA
 
 
 CASES = {
@@ -65,7 +78,9 @@ CASES = {
         stale=("embed_tokens.weight", "layers.2.self_attn.k_proj.weight", "blocks.0.mlp.down_proj.weight"),
         skipped=(*CACHES, "tied head"),
     ),
-    "full-untied": Case(stale=("lm_head.weight", "embed_tokens.weight", "layers.1.mlp.up_proj.weight"), untied=True),
+    "full-untied": Case(
+        base=untied_nano, stale=("lm_head.weight", "embed_tokens.weight", "layers.1.mlp.up_proj.weight"), untied=True
+    ),
     "lora-apart": Case(
         stale=("layers.1.self_attn.v_proj.lora_B.weight", "blocks.0.attn.qkv.lora_B.weight"),
         skipped=(*CACHES, "adapter"),
@@ -73,7 +88,21 @@ CASES = {
         apart=True,
     ),
     "lora-merged": Case(stale=("layers.1.self_attn.v_proj.weight", "blocks.0.attn.qkv.weight"), lora=True),
+    "qwen3_vl-full": Case(
+        base=partial(save_qwen3_vl, seed=1),
+        stale=("deepstack_merger_list.1.linear_fc2.weight", "pos_embed.weight", "layers.0.self_attn.q_norm.weight"),
+        skipped=(*CACHES, "tied head"),
+    ),
+    "qwen3_vl-lora-apart": Case(
+        base=partial(save_qwen3_vl, seed=2, tied=False),
+        stale=("layers.1.self_attn.v_proj.lora_B.weight", "deepstack_merger_list.1.linear_fc2.lora_B.weight"),
+        skipped=(*CACHES, "adapter"),
+        lora=True,
+        apart=True,
+        vision_targets=("qkv", "attn.proj", "linear_fc2", "merger.linear_fc1"),
+    ),
 }
+GATE = ("lora-apart", "qwen3_vl-full")  # the others are long
 
 
 class Differences(NamedTuple):
@@ -88,11 +117,9 @@ class Run:
     and what it should."""
 
     def __init__(self, case: Case, engine: EngineProcess, fresh: EngineProcess, folder: Path) -> None:
-        self.case, base, policy = case, POLICY, folder / "policy"
-        if case.untied:
-            base = folder / "base"
-            save_untied_checkpoint(POLICY, base)
-        settings: dict[str, Any] = {"freeze_vision": case.lora, "lora": LORA if case.lora else LoraConfig()}
+        self.case, base, policy = case, case.base(folder / "base"), folder / "policy"
+        lora = LoraConfig(rank=RANK, alpha=ALPHA, vision_targets=list(case.vision_targets))
+        settings: dict[str, Any] = {"freeze_vision": case.lora, "lora": lora if case.lora else LoraConfig()}
         self.worker = LearnerWorker(learner_config(**settings), str(base), master_port=free_port())
         self.images = slip_images(NUM_DOCUMENTS)
         self.worker.add_images(self.images)
@@ -102,7 +129,7 @@ class Run:
             *make_requests(processor, islice(self.images, 8), num_traces=NUM_TRACES, greedy=False),
         ]
         self.engine, self.version = engine, 0
-        engine.restart(str(base), AdapterSlot(rank=LORA.rank, vision=True) if case.apart else None)
+        engine.restart(str(base), AdapterSlot(rank=RANK, vision=True) if case.apart else None)
         engine.add_images(self.images)
         self.banned: list[int] = engine.banned_token_ids()
 
@@ -222,7 +249,7 @@ def engines() -> Iterator[tuple[EngineProcess, EngineProcess]]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=() if name == "lora-apart" else pytest.mark.full) for name in CASES],
+    params=[pytest.param(name, marks=() if name in GATE else pytest.mark.full) for name in CASES],
 )
 def run(
     request: pytest.FixtureRequest,

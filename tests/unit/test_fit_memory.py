@@ -1,16 +1,18 @@
 """Estimated memory against DeepSpeed's own estimators, and against what forward and backward passes really allocate."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from learner.attention import SHARED_PROMPT
 from learner.config import LearnerConfig
+from learner.families import FAMILIES, projectors
 from learner.model import MAX_LOGITS_PER_CHUNK, PolicyModule
 from learner.packing import ImageFeatures, PackedRows, pack_rows
 from learner.types import TrainingGroup, TrainingResponse
@@ -81,22 +83,29 @@ def test_lora_frees_optimizer_and_gradients_and_needs_no_reference_copy() -> Non
 VOCABULARY, IMAGE_TOKENS, PROMPT, TRACES, RESPONSE = 4000, 96, 300, 8, 60
 
 
-def medium_policy(dtype: torch.dtype, *, checkpointing: bool) -> Qwen2_5_VLForConditionalGeneration:
+FAMILY_PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of the text and the vision config
+    "qwen2_5_vl": ({}, {"fullatt_block_indexes": [0]}),
+    "qwen3_vl": ({"head_dim": 32}, {"deepstack_visual_indexes": [0], "num_position_embeddings": 16}),
+}
+
+
+def medium_policy(family: str, dtype: torch.dtype, *, checkpointing: bool) -> PreTrainedModel:
     """Random weights, 8 M parameters."""
     torch.manual_seed(0)
-    config = Qwen2_5_VLConfig(
+    text, vision = FAMILY_PARTS[family]
+    config = AutoConfig.for_model(
+        family,
         text_config={
             "vocab_size": VOCABULARY, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6,
             "num_attention_heads": 8, "num_key_value_heads": 8, "max_position_embeddings": 4096,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [4, 6, 6]},
-        },
+        } | text,
         vision_config={
             "depth": 1, "hidden_size": 64, "intermediate_size": 96, "num_heads": 2, "out_hidden_size": 256,
-            "fullatt_block_indexes": [0],
-        },
+        } | vision,
         image_token_id=3, video_token_id=6, vision_start_token_id=4, vision_end_token_id=5,
     )  # fmt: skip
-    policy = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation="sdpa").to(dtype).train()
+    policy = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").to(dtype).train()
     policy.set_attn_implementation({"text_config": SHARED_PROMPT, "vision_config": "sdpa"})
     policy.model.visual.requires_grad_(False)
     if checkpointing:
@@ -104,7 +113,7 @@ def medium_policy(dtype: torch.dtype, *, checkpointing: bool) -> Qwen2_5_VLForCo
     return policy
 
 
-def rows_for(policy: Qwen2_5_VLForConditionalGeneration) -> PackedRows:
+def rows_for(policy: PreTrainedModel) -> PackedRows:
     generator = torch.Generator().manual_seed(0)
 
     def tokens(count: int) -> tuple[int, ...]:
@@ -116,7 +125,8 @@ def rows_for(policy: Qwen2_5_VLForConditionalGeneration) -> PackedRows:
     )
     prompt = (4, *([3] * IMAGE_TOKENS), 5, *tokens(PROMPT - IMAGE_TOKENS - 2))
     group = TrainingGroup(query_id="q", prompt_ids=prompt, image_keys=("a",), responses=responses)
-    features = ImageFeatures(features=torch.randn(IMAGE_TOKENS, 256, dtype=policy.dtype), grid=(1, 16, 24))
+    width = 256 * len(projectors(policy.model.visual))
+    features = ImageFeatures(features=torch.randn(IMAGE_TOKENS, width, dtype=policy.dtype), grid=(1, 16, 24))
     return pack_rows(
         [group],
         {"a": features}.__getitem__,
@@ -135,7 +145,7 @@ def one_thread() -> object:
     torch.set_num_threads(before)
 
 
-def shape_of(policy: Qwen2_5_VLForConditionalGeneration, folder: Path) -> PolicyShape:
+def shape_of(policy: PreTrainedModel, folder: Path) -> PolicyShape:
     policy.config.save_pretrained(folder)
     shape = read_shape(str(folder))
     assert shape.num_parameters == sum(p.numel() for p in policy.parameters())
@@ -143,13 +153,14 @@ def shape_of(policy: Qwen2_5_VLForConditionalGeneration, folder: Path) -> Policy
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_activations_are_those_that_autograd_keeps(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_activations_are_those_that_autograd_keeps(dtype: torch.dtype, family: str, tmp_path: Path) -> None:
     """Counted by storage, so that what several operations keep counts once; per layer by the difference of two depths,
     which leaves out the embeddings and the logits."""
     kept = {}
     for layers in (2, 4):
-        policy = medium_policy(dtype, checkpointing=False)
+        policy = medium_policy(family, dtype, checkpointing=False)
         policy.model.language_model.layers = policy.model.language_model.layers[:layers]
         policy.config.text_config.num_hidden_layers = layers
         rows = rows_for(policy)
@@ -170,9 +181,10 @@ def test_activations_are_those_that_autograd_keeps(dtype: torch.dtype, tmp_path:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
-def test_the_peak_of_an_update_is_the_estimate(checkpointing: bool, tmp_path: Path) -> None:
-    policy = medium_policy(torch.float32, checkpointing=checkpointing)
+def test_the_peak_of_an_update_is_the_estimate(checkpointing: bool, family: str, tmp_path: Path) -> None:
+    policy = medium_policy(family, torch.float32, checkpointing=checkpointing)
     rows = rows_for(policy)
     for parameter in policy.parameters():  # there before, as after the first micro-batch
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None

@@ -9,9 +9,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.models.auto import CONFIG_MAPPING
 
 from learner.config import LearnerConfig, LoraConfig
+from learner.families import FAMILIES, projectors
 from learner.lora import attach_lora
+from learner.model import freeze
 from medvie_rl.errors import UserError
-from medvie_rl.fit.shape import read_shape
+from medvie_rl.fit.shape import SHAPE_TYPES, read_shape
 from tiny_policy import make_policy
 
 SHIPPED = Path("medvie_rl/fit/policies")
@@ -23,6 +25,10 @@ HUB = {
     "Qwen2.5-VL-72B-Instruct": 73_410_777_344,
     "Qwen3-VL-8B-Instruct": 8_767_123_696,
 }
+
+
+def test_what_can_be_planned_can_be_trained() -> None:
+    assert SHAPE_TYPES == FAMILIES
 
 
 def test_every_shipped_shape_is_checked() -> None:
@@ -47,7 +53,9 @@ def test_counts_of_shipped_shapes_are_those_of_transformers(name: str) -> None:
     shape = read_shape(f"Qwen/{name}")
     assert shape.num_parameters == sum(p.numel() for p in model.parameters())
     assert shape.vision_parameters == sum(p.numel() for p in model.model.visual.parameters())
-    assert shape.vision.projector_parameters == sum(p.numel() for p in model.model.visual.merger.parameters())
+    assert shape.vision.projector_parameters == sum(
+        p.numel() for module in projectors(model.model.visual) for p in module.parameters()
+    )
     assert shape.head_dim == model.model.language_model.layers[0].self_attn.head_dim
 
 
@@ -62,28 +70,30 @@ def test_a_policy_folder_and_a_flat_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lora",
+    ("family", "vision_targets"),
     [
-        LoraConfig(rank=4),
-        LoraConfig(rank=3, targets=["q_proj", "down_proj"], vision_targets=["qkv", "merger.mlp.0", "gate_proj"]),
+        ("qwen2_5_vl", []),
+        ("qwen2_5_vl", ["qkv", "merger.mlp.0", "gate_proj"]),
+        ("qwen3_vl", []),
+        ("qwen3_vl", ["qkv", "merger.linear_fc1", "linear_fc2"]),
     ],
-    ids=["language", "vision"],
 )
-def test_adapters_are_counted_as_they_are_bound(lora: LoraConfig, tmp_path: Path) -> None:
-    policy = make_policy()
+def test_adapters_are_counted_as_they_are_bound(family: str, vision_targets: list[str], tmp_path: Path) -> None:
+    lora = LoraConfig(rank=3, targets=["q_proj", "down_proj"], vision_targets=vision_targets)
+    policy = make_policy(family=family)
     policy.config.save_pretrained(tmp_path)
     attach_lora(policy, lora)
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     assert read_shape(str(tmp_path)).trained_parameters(LearnerConfig(lora=lora)) == trained
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("vision", "projector"), [(True, True), (True, False), (False, True), (False, False)])
-def test_what_is_frozen_is_not_counted(vision: bool, projector: bool, tmp_path: Path) -> None:
-    policy = make_policy()
+def test_what_is_frozen_is_not_counted(family: str, vision: bool, projector: bool, tmp_path: Path) -> None:
+    policy = make_policy(family=family)
     policy.config.save_pretrained(tmp_path)
-    policy.model.visual.requires_grad_(not vision)
-    policy.model.visual.merger.requires_grad_(not projector)
     learner = LearnerConfig(freeze_vision=vision, freeze_projector=projector)
+    freeze(policy, learner)
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     assert read_shape(str(tmp_path)).trained_parameters(learner) == trained
 

@@ -12,6 +12,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from learner import model as learner_model
 from learner.attention import SHARED_PROMPT, batched_attention, shared_prompt_attention
 from learner.config import LearnerConfig
+from learner.families import FAMILIES
 from learner.flex_attention import SHARED_PROMPT_FLEX, shared_prompt_flex_attention
 from learner.layout import Branch, Layout, RowLayout
 from learner.model import PolicyModule, attention_over_rows, freeze, without_padding
@@ -97,8 +98,9 @@ def test_flex_attention_is_split_attention() -> None:
 
 
 @torch.no_grad()
-def test_the_policy_computes_the_same_by_flex_attention() -> None:
-    policy = make_policy()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_policy_computes_the_same_by_flex_attention(family: str) -> None:
+    policy = make_policy(family=family)
     rows = pack(policy, make_images(), [make_group("one", ("a",), (5, 1, 7), 10), make_group("two", ("b",), (8,), 11)])
     logprobs = []
     for name in (SHARED_PROMPT, SHARED_PROMPT_FLEX):
@@ -131,6 +133,7 @@ def test_padding_is_left_out_of_the_forward_pass() -> None:
     assert torch.equal(position_ids[:, 0, predicting], rows.position_ids.flatten(1)[:, rows.predicting])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("settings", "trained"),
     [
@@ -140,15 +143,15 @@ def test_padding_is_left_out_of_the_forward_pass() -> None:
         ({"freeze_vision": False, "freeze_projector": True}, {"text", "tower"}),
     ],
 )
-def test_tower_and_projector_freeze_by_themselves(settings: dict[str, Any], trained: set[str]) -> None:
-    policy = make_policy()
+def test_tower_and_projector_freeze_by_themselves(settings: dict[str, Any], trained: set[str], family: str) -> None:
+    policy = make_policy(family=family)
     config = LearnerConfig(**settings)
     freeze(policy, config)
 
     def part_of(name: str) -> str:
         if "visual" not in name:
             return "text"
-        return "projector" if "visual.merger" in name else "tower"
+        return "projector" if "merger" in name else "tower"
 
     flags = {(part_of(name), parameter.requires_grad) for name, parameter in policy.named_parameters()}
     assert flags == {(part, part in trained) for part in ("text", "tower", "projector")}
@@ -167,6 +170,7 @@ def wide_policy() -> Qwen2_5_VLForConditionalGeneration:
     config.text_config.vocab_size = VOCABULARY
     config.text_config.hidden_size, config.text_config.intermediate_size = HIDDEN, 8
     config.text_config.num_attention_heads, config.text_config.num_key_value_heads = 2, 1
+    config.text_config.head_dim = HIDDEN // 2
     config.text_config.num_hidden_layers = 1
     config.text_config.rope_parameters["mrope_section"] = [1, 1, 0]
     config.vision_config.out_hidden_size = HIDDEN
@@ -244,9 +248,10 @@ def test_chunks_change_neither_entropies_nor_their_gradients(monkeypatch: pytest
     assert max(relative_errors(run(), whole).values()) < 1e-5
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_last_layer_skips_what_nobody_reads(checkpointing: bool) -> None:
-    policy = make_policy()
+def test_the_last_layer_skips_what_nobody_reads(checkpointing: bool, family: str) -> None:
+    policy = make_policy(family=family)
     if checkpointing:
         policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     rows = pack(policy, make_images(), [make_group("one", ("a",), (5, 1, 7), 10), make_group("two", ("b",), (8,), 11)])

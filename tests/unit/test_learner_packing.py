@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learner import model as learner_model
 from learner.attention import shared_prompt_attention
+from learner.families import FAMILIES
 from learner.layout import Branch, RowLayout
 from learner.model import decode_image
 from learner.packing import ImagePixels, PackedRows
@@ -31,9 +32,9 @@ GROUPS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    return make_policy()
+@pytest.fixture(scope="module", params=FAMILIES)
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return make_policy(family=request.param)
 
 
 @pytest.fixture(scope="module")
