@@ -57,7 +57,7 @@ def kill_job(driver: psutil.Process) -> None:
 
 
 KILLS: dict[str, KillFunction] = {"driver": kill_driver, "rank": kill_rank, "job": kill_job}
-SHORT = [("driver", "writing", 0), ("job", "anywhere", 1)]
+SHORT = [("driver", "writing", 0)]
 LONG = [
     (kill, moment, depth)
     for kill in KILLS

@@ -25,6 +25,7 @@ def test_a_flipped_byte_costs_the_newest_checkpoint_only(copied_run: Path, small
     assert_same_run(copied_run, small_run)
 
 
+@pytest.mark.full
 def test_a_best_policy_that_a_power_cut_tore_is_exported_again(copied_run: Path, small_run: Path) -> None:
     weights = copied_run / "best" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4096] + bytes(4096))  # the last page never came to the disk
