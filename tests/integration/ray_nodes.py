@@ -27,6 +27,8 @@ ENVIRONMENT = os.environ | {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
 
+_MAX_STARTS = 3
+
 
 class RayNodes:
     """A head node and further ones, in the foreground of child processes."""
@@ -91,10 +93,16 @@ class RayNodes:
             "--disable-usage-stats", "--object-store-memory=300000000", "--min-worker-port=0", "--max-worker-port=0",
             f"--dashboard-agent-listen-port={free_port()}",
         ]  # fmt: skip
-        with (self._folder / f"node-{number}.log").open("wb") as log:
-            node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd="/", env=self._environment)
-        self._nodes.append(node)
-        return psutil.Process(node.pid)
+        path = self._folder / f"node-{number}.log"
+        for _ in range(_MAX_STARTS):  # Ray gives a node half a minute, which on a busy machine can be too little
+            with path.open("wb") as log:
+                node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd="/", env=self._environment)
+            while node.poll() is None:
+                if b"Ray runtime started" in path.read_bytes():
+                    self._nodes.append(node)
+                    return psutil.Process(node.pid)
+                time.sleep(0.2)
+        raise AssertionError(f"a node did not start:\n{path.read_text(encoding='utf-8')[-2000:]}")
 
 
 @contextmanager
