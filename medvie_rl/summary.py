@@ -1,13 +1,13 @@
 """The end of a run: what changed on held-out documents, for a person and for machines."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from medvie_rl.compared import ERROR_NAMES, compare_values, in_words
 from medvie_rl.data.load import RunData
 from medvie_rl.display import Display
 from medvie_rl.evaluate import Evaluation
@@ -17,15 +17,6 @@ from rewards.metrics import ExtractionMetrics, GainByErrorClass, PairedDifferenc
 from rewards.types import Leaf, LeafOutcome
 
 _NUM_EXAMPLES = 3
-_ERROR_NAMES = {
-    "close": "nearly right free text",
-    "convention": "right, in the wrong format",
-    "misread": "misread",
-    "misassociated": "under the wrong key or row",
-    "hallucinated": "invented",
-    "duplicate": "given twice",
-    "omitted": "left out",
-}
 
 
 def finish_run(
@@ -58,6 +49,8 @@ def finish_run(
         f"  {sys.executable} -m medvie_rl extract --policy {run.best_policy} --schema {schema} IMAGE",
         soft_wrap=True,
     )
+    console.print("see what changed, document by document, in one HTML file:")
+    console.print(f"  {sys.executable} -m medvie_rl report {run.folder}", soft_wrap=True)
     console.print(f"run directory: {run.folder}", soft_wrap=True)
 
 
@@ -135,7 +128,7 @@ def _gain_table(gain: GainByErrorClass) -> Table:
     table = Table(title="what was mended")
     for column in ("fields", "before", "after", "part of the F1 change"):
         table.add_column(column, justify="left" if column == "fields" else "right")
-    for name, title in _ERROR_NAMES.items():
+    for name, title in ERROR_NAMES.items():
         first, second = getattr(gain.before, name), getattr(gain.after, name)
         if first or second:
             table.add_row(title, str(first), str(second), f"{gain.f1_gain[name] + 0.0:+.3f}")  # no -0.000
@@ -162,24 +155,14 @@ def _example(data: RunData, before: Evaluation, after: Evaluation, index: int) -
 
 def _rows(before: Evaluation, after: Evaluation, index: int) -> list[tuple[str, str, str, str, str, str]]:
     """(key, truth, answer before, its outcome, answer after, its outcome) for every leaf of a document."""
-    first, second = _leaves(before.scores[index].leaves), _leaves(after.scores[index].leaves)
-    rows = []
-    for name in dict.fromkeys([*first, *second]):
-        leaves = (first.get(name), second.get(name))
-        true = next((str(leaf.true) for leaf in leaves if leaf is not None and leaf.true is not None), "")
-        cells = [_cell(leaf) for leaf in leaves]
-        rows.append((name[0], true, *cells[0], *cells[1]))
-    return rows
-
-
-def _leaves(leaves: Sequence[Leaf]) -> dict[tuple[str, tuple[int, ...] | None, bool], Leaf]:
-    return {(leaf.key, leaf.position, leaf.true is None): leaf for leaf in leaves}
+    return [
+        (value.key, value.true, *_cell(value.before), *_cell(value.after))
+        for value in compare_values(before.scores[index], after.scores[index])
+    ]
 
 
 def _cell(leaf: Leaf | None) -> tuple[str, str]:
-    if leaf is None:
-        return "", ""
-    return ("" if leaf.answered is None else str(leaf.answered)), leaf.outcome.value
+    return ("", "") if leaf is None else (in_words(leaf.answered), leaf.outcome.value)
 
 
 def _styled(text: str, outcome: str) -> Text:
