@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any, Self
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chrome-headless-shell")
-_PLAYWRIGHT = ("chromium*/chrome-linux*/chrome", "chromium*/chrome-*/chrome-headless-shell", "chromium*/*/headless_shell")
+_PLAYWRIGHT = (
+    "chromium*/chrome-linux*/chrome",
+    "chromium*/chrome-*/chrome-headless-shell",
+    "chromium*/*/headless_shell",
+)
 _SECONDS = 60
 
 

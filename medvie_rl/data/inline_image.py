@@ -21,10 +21,13 @@ class InlineImage:
 def inline_image(content: bytes, *, side: int, quality: int = QUALITY) -> InlineImage:
     """A JPEG of an encoded image, on white, whose longer side is at most `side` pixels.
 
-    Raises OSError, ValueError or SyntaxError, as Pillow does, for what is no readable image.
+    Raises ValueError for what is no readable image.
     """
-    with Image.open(io.BytesIO(content)) as image:
-        rgba = image.convert("RGBA")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            rgba = image.convert("RGBA")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"not a readable image ({error})") from error
     page = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     page.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

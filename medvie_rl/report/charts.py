@@ -82,7 +82,9 @@ def chart(curve: Curve) -> Chart:
     low, high = min(*values, 0.0), max(*values, 0.0)
     y_values = MaxNLocator(nbins=4).tick_values(low, high if high > low else low + 1.0)
     first, last = min(steps), max(max(steps), min(steps) + 1)
-    x_values = [value for value in MaxNLocator(nbins=5, integer=True).tick_values(first, last) if first <= value <= last]
+    x_values = [
+        value for value in MaxNLocator(nbins=5, integer=True).tick_values(first, last) if first <= value <= last
+    ]
     bottom, top = float(y_values[0]), float(y_values[-1])
 
     def place(point: tuple[float, float]) -> tuple[float, float]:

@@ -61,11 +61,11 @@ _CURVES: tuple[tuple[str, str, str, bool, _Lines], ...] = (
     ("Answers that can be read", "share", "Valid JSON where it belongs, and responses cut off at the token limit.",
      False, (("eval/valid_json", "valid JSON, validation"), ("reward/valid_json", "valid JSON, training"),
              ("rollout/truncated", "cut off, training"))),
-    ("KL divergence", "nats", "Between what sampled the responses and the learner before its update, where rounding and "
-     "staleness show; and to the policy the run started from, if the loss needs it.", True, (
+    ("KL divergence", "nats", "Between what sampled the responses and the learner before its update, where rounding "
+     "and staleness show; and to the policy the run started from, if the loss needs it.", True, (
          ("loss/sampler_kl", "sampler and learner"), ("loss/reference_kl", "to the reference"))),
-    ("Clip fraction", "share of tokens", "Tokens whose probability ratio was clipped, and whose weight for staleness was "
-     "bounded.", True, (("loss/clip_fraction", "ratio clipped"), ("loss/importance_bounded", "weight bounded"))),
+    ("Clip fraction", "share of tokens", "Tokens whose probability ratio was clipped, and whose weight for staleness "
+     "was bounded.", True, (("loss/clip_fraction", "ratio clipped"), ("loss/importance_bounded", "weight bounded"))),
     ("Staleness", "updates", "By how many updates the weights that sampled a response were older than the learner's.",
      True, (("rollout/staleness", "mean"), ("rollout/staleness_max", "largest"))),
     ("Groups that taught nothing", "share", "Queries whose traces all earned the same.", True, (
@@ -90,10 +90,11 @@ def curves_of(
     has_rewards = any("reward/mean" in entry for entry in metrics)
     for title, unit, note, is_detail, lines in _CURVES:
         is_detail = is_detail and (title != _LOSS or has_rewards)  # of demonstrations it is what is learned
-        logged = ((name, _points(metrics, metric)) for metric, name in lines)
+        logged = ((name, points_of(metrics, metric)) for metric, name in lines)
         series = [(name, points) for name, points in logged if points]
         made = tuple(
-            Series(name=name, style=style, points=points) for (name, points), style in zip(series, _STYLES, strict=False)
+            Series(name=name, style=style, points=points)
+            for (name, points), style in zip(series, _STYLES, strict=False)
         )
         if made and all(line.is_constant for line in made):
             constants += [Constant(name=f"{title}: {line.name}", value=line.points[0][1]) for line in made]
@@ -106,10 +107,8 @@ def curves_of(
 def _error_curves(
     metrics: Sequence[Metrics], validation_errors: Sequence[tuple[int, Mapping[str, float]]]
 ) -> Iterator[Curve]:
-    of_validation = {
-        name: tuple((step, errors[name]) for step, errors in validation_errors) for name in ERROR_NAMES
-    }
-    of_training = {name: _points(metrics, f"reward/{name}_per_response") for name in ERROR_NAMES}
+    of_validation = {name: tuple((step, errors[name]) for step, errors in validation_errors) for name in ERROR_NAMES}
+    of_training = {name: points_of(metrics, f"reward/{name}_per_response") for name in ERROR_NAMES}
     for title, unit, note, by_class in (
         ("Errors on the validation documents", "errors per document", "By class, every key asked for.", of_validation),
         ("Errors of training responses", "errors per response", "By class, some keys asked for.", of_training),
@@ -123,7 +122,8 @@ def _error_curves(
             yield Curve(title=title, unit=unit, note=note, series=series)
 
 
-def _points(metrics: Sequence[Metrics], name: str) -> tuple[Point, ...]:
+def points_of(metrics: Sequence[Metrics], name: str) -> tuple[Point, ...]:
+    """A metric by step, where it was logged; what is only rounding in a KL is 0."""
     values = ((entry["step"], entry.get(name)) for entry in metrics)
     least = _ROUNDING if name.endswith("_kl") else 0.0
     return tuple(

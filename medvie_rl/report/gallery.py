@@ -101,10 +101,12 @@ class Pages:
         try:
             contents = self._split.images(self._documents[document_id]).values()
             fitting = [_fitting(content, max_bytes) for content in list(contents)[:MAX_PAGES]]
-        except (OSError, ValueError, SyntaxError) as error:
+        except ValueError as error:
             return [], f"The pages cannot be read: {error}"
         found = [image for image in fitting if image is not None]
-        return found, "" if len(found) == len(fitting) else "Pages are left out, with which the file would be too large."
+        return found, "" if len(found) == len(
+            fitting
+        ) else "Pages are left out, with which the file would be too large."
 
 
 def choose(before: Sequence[Score], after: Sequence[Score], num: int, seed: int) -> dict[int, tuple[str, ...]]:
@@ -177,7 +179,9 @@ def _groups(schema: Schema, values: Iterable[ComparedValue]) -> Iterator[FieldGr
     by_title: dict[str, list[Field]] = {}
     for value in values:
         title, name = _title_and_name(schema, value)
-        shown = Field(name=name, true=_cut(value.true, _MAX_VALUE), before=_cell(value.before), after=_cell(value.after))
+        shown = Field(
+            name=name, true=_cut(value.true, _MAX_VALUE), before=_cell(value.before), after=_cell(value.after)
+        )
         by_title.setdefault(title, []).append(shown)
     for title, fields in by_title.items():
         yield FieldGroup(title=title, fields=tuple(fields))

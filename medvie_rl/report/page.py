@@ -6,6 +6,7 @@ load nothing and run nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from medvie_rl.data.inline_image import InlineImage
 from medvie_rl.errors import UserError
 from medvie_rl.files import write_atomically
 from medvie_rl.report.charts import HEIGHT, WIDTH, chart, number, whiskers
-from medvie_rl.report.curves import curves_of
+from medvie_rl.report.curves import curves_of, points_of
 from medvie_rl.report.data import RunData, gather
 from medvie_rl.report.gallery import MAX_PAGES, REASONS, Pages, ShownDocument, choose, show
 from medvie_rl.report.tables import CLASSES, gain_rows, group_tables, score_rows
@@ -108,7 +109,7 @@ def _context(data: RunData, **options: Any) -> dict[str, Any]:
         "constants": constants,
         "classes": CLASSES,
         "error_names": ERROR_NAMES,
-        "seconds": sum(entry.get("time/step") or 0.0 for entry in data.metrics),
+        "seconds": sum(seconds for _, seconds in points_of(data.metrics, "time/step")),
         "limit": _megabytes(),
         "chart_size": (WIDTH, HEIGHT),
         "max_pages": MAX_PAGES,
@@ -118,7 +119,11 @@ def _context(data: RunData, **options: Any) -> dict[str, Any]:
     }
     if compared:
         difference = compared.comparison.difference
-        changes = [(getattr(difference, f"delta_{name}"), getattr(difference, f"delta_{name}_ci95")) for name in _MAIN]
+        changes = [
+            (difference.delta_f1, difference.delta_f1_ci95),
+            (difference.delta_precision, difference.delta_precision_ci95),
+            (difference.delta_recall, difference.delta_recall_ci95),
+        ]
         context |= {
             "scores": score_rows(compared),
             "gain_rows": gain_rows(compared.comparison.gain),
@@ -128,15 +133,22 @@ def _context(data: RunData, **options: Any) -> dict[str, Any]:
     return context
 
 
-_MAIN = ("f1", "precision", "recall")
-
-
 def _render(
     context: Mapping[str, Any],
     documents: Sequence[ShownDocument],
     pictures: Mapping[str, _Pictures],
     notices: Sequence[str],
 ) -> bytes:
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(**context, documents=documents, pictures=pictures, no_pictures=_Pictures(), notices=notices)
+    )
+    return page.encode("utf-8", "backslashreplace")  # a half of a surrogate pair is no text
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -145,11 +157,8 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": lambda value: f"{value:+.3f}", "three": lambda v: f"{v:.3f}"}
-    page = environment.get_template("page.html").render(
-        **context, documents=documents, pictures=pictures, no_pictures=_Pictures(), notices=notices
-    )
-    return page.encode("utf-8", "backslashreplace")  # a half of a surrogate pair is no text
+    environment.filters |= {"number": number, "signed": "{:+.3f}".format, "three": "{:.3f}".format}
+    return environment
 
 
 def _visible(value: Any) -> Any:
