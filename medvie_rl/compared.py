@@ -1,20 +1,10 @@
-"""A document's values as they are and as two policies answered them, side by side; what the classes are called."""
+"""A document's values as they are and as two policies answered them, side by side."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rewards.types import Leaf, Score
-
-ERROR_NAMES: Mapping[str, str] = {
-    "close": "nearly right free text",
-    "convention": "right, in the wrong format",
-    "misread": "misread",
-    "misassociated": "under the wrong key or row",
-    "hallucinated": "invented",
-    "duplicate": "given twice",
-    "omitted": "left out",
-}
 
 _Place = tuple[str, tuple[int, ...] | None, int]  # key, position in the truth, which of those without one
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from medvie_rl.compared import ERROR_NAMES, compare_values, in_words
+from medvie_rl.compared import compare_values, in_words
 from medvie_rl.data.load import RunData
 from medvie_rl.display import Display
 from medvie_rl.evaluate import Evaluation
@@ -17,6 +17,15 @@ from rewards.metrics import ExtractionMetrics, GainByErrorClass, PairedDifferenc
 from rewards.types import Leaf, LeafOutcome
 
 _NUM_EXAMPLES = 3
+_ERROR_NAMES = {
+    "close": "nearly right free text",
+    "convention": "right, in the wrong format",
+    "misread": "misread",
+    "misassociated": "under the wrong key or row",
+    "hallucinated": "invented",
+    "duplicate": "given twice",
+    "omitted": "left out",
+}
 
 
 def finish_run(
@@ -128,7 +137,7 @@ def _gain_table(gain: GainByErrorClass) -> Table:
     table = Table(title="what was mended")
     for column in ("fields", "before", "after", "part of the F1 change"):
         table.add_column(column, justify="left" if column == "fields" else "right")
-    for name, title in ERROR_NAMES.items():
+    for name, title in _ERROR_NAMES.items():
         first, second = getattr(gain.before, name), getattr(gain.after, name)
         if first or second:
             table.add_row(title, str(first), str(second), f"{gain.f1_gain[name] + 0.0:+.3f}")  # no -0.000

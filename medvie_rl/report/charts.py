@@ -74,18 +74,15 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value else "0"
 
 
-def chart(curve: Curve) -> Chart:
-    """Lay out a curve."""
+def chart(curve: Curve, *, first: int, last: int) -> Chart:
+    """Lay out a curve over the steps from `first` to `last`, the same for all charts of a run."""
     drawn = [_thinned(series.points) for series in curve.series]
-    steps = [step for points, _ in drawn for step, _ in points]
     values = [value for points, _ in drawn for _, value in points]
     low, high = min(*values, 0.0), max(*values, 0.0)
-    y_values = MaxNLocator(nbins=4).tick_values(low, high if high > low else low + 1.0)
-    first, last = min(steps), max(max(steps), min(steps) + 1)
-    x_values = [
-        value for value in MaxNLocator(nbins=5, integer=True).tick_values(first, last) if first <= value <= last
-    ]
-    bottom, top = float(y_values[0]), float(y_values[-1])
+    y_values = _ticks(low, high if high > low else low + 1.0, 4)
+    last = max(last, first + 1)
+    x_values = [value for value in _ticks(first, last, 5, integer=True) if first <= value <= last]
+    bottom, top = y_values[0], y_values[-1]
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         x = _LEFT + (point[0] - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
@@ -112,13 +109,19 @@ def chart(curve: Curve) -> Chart:
 def whiskers(changes: Sequence[tuple[float, tuple[float, float]]]) -> tuple[list[Whisker], list[Tick]]:
     """Changes (value, interval) on one axis that holds 0, and its ticks."""
     ends = [0.0, *(value for change, interval in changes for value in (change, *interval))]
-    ticks = [float(value) for value in MaxNLocator(nbins=4).tick_values(min(ends), max(max(ends), min(ends) + 0.01))]
+    ticks = _ticks(min(ends), max(max(ends), min(ends) + 0.01), 4)
 
     def place(value: float) -> float:
         return round(100 * (value - ticks[0]) / (ticks[-1] - ticks[0]), 2)
 
     drawn = [Whisker(low=place(low), at=place(change), high=place(high)) for change, (low, high) in changes]
     return drawn, [Tick(at=place(value), label=f"{value:+.2g}" if value else "0") for value in ticks]
+
+
+def _ticks(low: float, high: float, num: int, *, integer: bool = False) -> list[float]:
+    """Round numbers that enclose `low` and `high`."""
+    locator = MaxNLocator(nbins=num, steps=[1, 2, 2.5, 5, 10], integer=integer)
+    return [float(value) for value in locator.tick_values(low, high)]
 
 
 def _line(series: Series, places: Sequence[tuple[float, float]], points: Sequence[Point]) -> Line:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medvie_rl.compared import ERROR_NAMES
+from medvie_rl.report.classes import CLASSES
 from medvie_rl.report.data import Metrics
 
 Point = tuple[int, float]  # step, value
@@ -107,14 +107,15 @@ def curves_of(
 def _error_curves(
     metrics: Sequence[Metrics], validation_errors: Sequence[tuple[int, Mapping[str, float]]]
 ) -> Iterator[Curve]:
-    of_validation = {name: tuple((step, errors[name]) for step, errors in validation_errors) for name in ERROR_NAMES}
-    of_training = {name: points_of(metrics, f"reward/{name}_per_response") for name in ERROR_NAMES}
+    errors = [name for name in CLASSES if name != "correct"]
+    of_validation = {name: tuple((step, of_step[name]) for step, of_step in validation_errors) for name in errors}
+    of_training = {name: points_of(metrics, f"reward/{name}_per_response") for name in errors}
     for title, unit, note, by_class in (
         ("Errors on the validation documents", "errors per document", "By class, every key asked for.", of_validation),
         ("Errors of training responses", "errors per response", "By class, some keys asked for.", of_training),
     ):
         series = tuple(
-            Series(name=ERROR_NAMES[name], style=name, points=points)
+            Series(name=CLASSES[name].name, style=name, points=points)
             for name, points in by_class.items()
             if any(value for _, value in points)
         )

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from medvie_rl.compared import ComparedValue, compare_values, in_words
@@ -30,12 +30,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One value of a document; `name` is its key or column, `true` is empty where the page does not have it."""
+    """One value of a document, or `times` that look the same; `name` is its key or column, `true` is empty where the
+    page does not have it."""
 
     name: str
     true: str
     before: Cell
     after: Cell
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,11 @@ def _groups(schema: Schema, values: Iterable[ComparedValue]) -> Iterator[FieldGr
         shown = Field(
             name=name, true=_cut(value.true, _MAX_VALUE), before=_cell(value.before), after=_cell(value.after)
         )
-        by_title.setdefault(title, []).append(shown)
+        of_title = by_title.setdefault(title, [])
+        if of_title and replace(of_title[-1], times=1) == shown:  # what is given twice is often given ten times
+            of_title[-1] = replace(shown, times=of_title[-1].times + 1)
+        else:
+            of_title.append(shown)
     for title, fields in by_title.items():
         yield FieldGroup(title=title, fields=tuple(fields))
 

@@ -13,19 +13,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from medvie_rl.compared import ERROR_NAMES
 from medvie_rl.data.inline_image import InlineImage
 from medvie_rl.errors import UserError
 from medvie_rl.files import write_atomically
 from medvie_rl.report.charts import HEIGHT, WIDTH, chart, number, whiskers
+from medvie_rl.report.classes import CLASSES
 from medvie_rl.report.curves import curves_of, points_of
 from medvie_rl.report.data import RunData, gather
 from medvie_rl.report.gallery import MAX_PAGES, REASONS, Pages, ShownDocument, choose, show
-from medvie_rl.report.tables import CLASSES, gain_rows, group_tables, score_rows
+from medvie_rl.report.tables import gain_rows, group_tables, score_rows
 
 MAX_BYTES = 10_000_000  # of the file, so that it can be sent by mail
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHARE_OF_TEXT = 0.5  # of the file at most; the rest is for pages
+_BYTES_AROUND_PAGE = 1_000  # tags, and the document's id in them
 _CONTROL = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: "␡"}
 
 
@@ -62,24 +63,20 @@ def write_report(
     Raises UserError naming the file where the run cannot be read (see `gather`) or the report not be written.
     """
     data = gather(folder, schemas, with_values=with_values)
-    notices = list(data.compared.scores.notices) if data.compared else []
+    compared = data.compared
+    notices = list(compared.scores.notices) if compared else []
     documents: list[ShownDocument] = []
     pages = None
-    if data.compared and with_values and num_documents:
-        pages = Pages(data.config, data.compared.of)
-        comparison = data.compared.comparison
-        chosen = choose(comparison.other.scores, data.compared.scores.system.scores, num_documents, data.config.seed)
-        documents = show(data.compared, pages, chosen)
+    if compared and with_values and num_documents:
+        pages = Pages(data.config, compared.of)
+        before, after = compared.comparison.other.scores, compared.scores.system.scores
+        documents = show(compared, pages, choose(before, after, num_documents, data.config.seed))
         if pages.problem and with_images:
             notices.append(f"no page images: {pages.problem}")
-    context = _context(data, with_images=with_images, with_values=with_values, num_documents=num_documents)
+    context = _context(data, with_images=with_images, with_values=with_values)
+    documents, told = _with_room(context, documents, notices)
+    notices += told
     content = _render(context, documents, {}, notices)
-    while len(content) > _SHARE_OF_TEXT * MAX_BYTES and documents:
-        documents = documents[: len(documents) // 2]
-        told = f"only {len(documents)} documents are shown: with more the file would be larger than {_megabytes()}"
-        content = _render(context, documents, {}, [*notices, told])
-        if len(content) <= _SHARE_OF_TEXT * MAX_BYTES:
-            notices.append(told)
     if pages and with_images:
         pictures = _pictures(documents, pages, MAX_BYTES - len(content))
         content = _render(context, documents, pictures, notices)
@@ -87,12 +84,24 @@ def write_report(
     return Written(num_bytes=len(content), num_documents=len(documents), notices=tuple(notices), data=data)
 
 
+def _with_room(
+    context: Mapping[str, Any], documents: Sequence[ShownDocument], notices: Sequence[str]
+) -> tuple[list[ShownDocument], list[str]]:
+    """The first documents whose text leaves room for pages, and what to say where that is not all of them."""
+    for num in (len(documents) >> times for times in range(len(documents).bit_length())):
+        told = f"only {num} documents are shown: with more the file would be larger than {_megabytes()}"
+        new = [told] if num < len(documents) else []
+        if len(_render(context, documents[:num], {}, [*notices, *new])) <= _SHARE_OF_TEXT * MAX_BYTES:
+            return list(documents[:num]), new
+    return [], [f"no documents are shown: the file would be larger than {_megabytes()}"] if documents else []
+
+
 def _pictures(documents: Sequence[ShownDocument], pages: Pages, room: int) -> dict[str, _Pictures]:
     """The pages of all documents, which share the room that the text leaves."""
     num = sum(min(document.num_pages, MAX_PAGES) for document in documents)
     found = {}
     for document in documents:
-        images, problem = pages.inline(document.id, room // max(num, 1) - 500)  # and the tags around each
+        images, problem = pages.inline(document.id, room // max(num, 1) - _BYTES_AROUND_PAGE)
         found[document.id] = _Pictures(pages=tuple(images), problem=problem)
     return found
 
@@ -105,10 +114,9 @@ def _context(data: RunData, **options: Any) -> dict[str, Any]:
         "data": data,
         "config": data.config,
         "compared": compared,
-        "charts": [chart(curve) for curve in curves],
+        "charts": [chart(curve, first=data.metrics[0]["step"], last=data.step) for curve in curves],
         "constants": constants,
         "classes": CLASSES,
-        "error_names": ERROR_NAMES,
         "seconds": sum(seconds for _, seconds in points_of(data.metrics, "time/step")),
         "limit": _megabytes(),
         "chart_size": (WIDTH, HEIGHT),

@@ -1,37 +1,14 @@
 """The tables of a report as rows: scores, groups of values, and where a change comes from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from medvie_rl.compared import ERROR_NAMES
+from medvie_rl.report.classes import CLASSES
 from medvie_rl.report.data import Compared
 from medvie_rl.scoring.report import HEADLINES, shown_groups
 from rewards.breakdown import GroupMetrics
 from rewards.metrics import GainByErrorClass
 from rewards.resampling import Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeClass:
-    """How a class of values is marked and called: never by colour alone."""
-
-    sign: str
-    name: str
-    meaning: str
-
-
-CLASSES: Mapping[str, OutcomeClass] = {
-    "correct": OutcomeClass(sign="✓", name="correct", meaning="equal to the true value"),
-    "close": OutcomeClass(sign="≈", name="nearly right", meaning="free text in nearly the true words"),
-    "convention": OutcomeClass(sign="~", name="wrong format", meaning="the right information in another form"),
-    "misread": OutcomeClass(sign="✗", name="wrong", meaning="another value than the true one"),
-    "misassociated": OutcomeClass(
-        sign="⇄", name="mis-associated", meaning="a true value of the page under another key or in another row"
-    ),
-    "hallucinated": OutcomeClass(sign="+", name="hallucinated", meaning="a value for what is not on the page"),
-    "duplicate": OutcomeClass(sign="2", name="given twice", meaning="a key, item or row once more"),
-    "omitted": OutcomeClass(sign="−", name="omitted", meaning="on the page, and not answered"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +49,20 @@ class GroupRow:
         """The change in F1."""
         return self.after.f1 - self.before.f1 if self.before and self.after else None
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the two intervals have nothing in common."""
+        if not self.before or not self.after:
+            return False
+        (low, high), (low_after, high_after) = self.before.f1_ci95, self.after.f1_ci95
+        return high < low_after or high_after < low
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GainRow:
     """What became of a class of errors, and its part of the change in F1."""
 
     outcome: str
-    name: str
     before: int
     after: int
     mended: int
@@ -119,17 +103,17 @@ def _group_tables(compared: Compared) -> Iterator[tuple[str, list[GroupRow]]]:
 
 
 def gain_rows(gain: GainByErrorClass) -> list[GainRow]:
-    """The classes of errors that occur, in the order of the summary of a run."""
+    """The classes of errors that occur."""
     rows = [
         GainRow(
             outcome=outcome,
-            name=name,
             before=getattr(gain.before, outcome),
             after=getattr(gain.after, outcome),
             mended=gain.mended[outcome],
             broken=gain.broken[outcome],
             f1_gain=gain.f1_gain[outcome] + 0.0,  # no -0.000
         )
-        for outcome, name in ERROR_NAMES.items()
+        for outcome in CLASSES
+        if outcome in gain.f1_gain
     ]
     return [row for row in rows if row.before or row.after]

@@ -15,7 +15,8 @@ from medvie_rl.cli import main
 from medvie_rl.data.store import open_split, write_split
 from medvie_rl.report import page
 from medvie_rl.report.command import DEFAULT_DOCUMENTS
-from medvie_rl.scoring.run import read_run, score_recorded
+from medvie_rl.report.data import gather
+from medvie_rl.report.gallery import Pages, show
 from reported_run import HOSTILE, NUM_STEPS, config_of, evaluated, make_run
 from rewards.metrics import paired_bootstrap
 
@@ -99,21 +100,26 @@ def test_the_headline_is_that_of_the_runs_own_scores(run: Path, parsed: Parsed) 
 
 
 def test_every_shown_value_has_the_class_of_its_score(run: Path) -> None:
-    shown = report(run, "--documents", 12)
-    cells = Counter(
-        name.removeprefix("o-")
-        for about in shown.all("td", "answer")
-        for name in str(about["class"]).split()
-        if name.startswith("o-")
-    )
-    scores = score_recorded(read_run(run), "", with_published=False, num_resamples=1)
-    assert scores.comparison is not None
-    both = (*scores.comparison.other.scores, *scores.system.scores)
-    assert cells == Counter(leaf.outcome.value for score in both for leaf in score.leaves)
-    assert {"correct", "misread", "hallucinated", "omitted", "misassociated"} <= cells.keys()
-    assert len(shown.all("article", "document")) == 12 + 2  # and two responses of training
-    signs = [about for about in shown.all("span", "sign") if about.get("aria-hidden") == "true"]
-    assert len(signs) >= sum(cells.values())  # each has a sign, and in words what it means
+    compared = gather(run).compared
+    assert compared is not None
+    both = (*compared.comparison.other.scores, *compared.scores.system.scores)
+    by_outcome = Counter(leaf.outcome.value for score in both for leaf in score.leaves)
+    assert {"correct", "misread", "hallucinated", "omitted", "misassociated"} <= by_outcome.keys()
+    documents = show(compared, Pages(config_of(), "test"), dict.fromkeys(range(12), ()))
+    shown: Counter[str] = Counter()
+    cells: Counter[str] = Counter()
+    for field in (field for document in documents for group in document.groups for field in group.fields):
+        for cell in (field.before, field.after):
+            if cell.outcome:
+                shown[cell.outcome] += field.times
+                cells[cell.outcome] += 1
+    assert shown == by_outcome
+    parsed = report(run, "--documents", 12)
+    classes = [name for about in parsed.all("td", "answer") for name in str(about["class"]).split()]
+    assert Counter(name.removeprefix("o-") for name in classes if name != "answer") == cells
+    signs = [about for about in parsed.all("span", "sign") if about.get("aria-hidden") == "true"]
+    assert len(signs) >= sum(cells.values())  # beside each stands in words what it means
+    assert len(parsed.all("article", "document")) == 12 + 2  # and two responses of training
 
 
 def test_the_page_is_self_contained_and_well_formed(html: str, parsed: Parsed) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 from medvie_rl.compared import compare_values
 from medvie_rl.data.inline_image import inline_image
 from medvie_rl.data.load import read_schema
-from medvie_rl.report.charts import chart, whiskers
-from medvie_rl.report.curves import Curve, Series, curves_of
+from medvie_rl.report.charts import Chart, chart, whiskers
+from medvie_rl.report.curves import Curve, Point, Series, curves_of
 from medvie_rl.report.data import Compared
 from medvie_rl.report.gallery import Cell, Field, Pages, _fitting, choose, show
 from medvie_rl.scoring.inputs import Case
@@ -46,6 +46,10 @@ def compared(truth: dict[str, Any], before: Any, after: Any) -> Compared:
     first, second = (
         Answer(response=dump_json(answer), fields=answer, config=RewardConfig()) for answer in (before, after)
     )
+    return compared_answers(case, first, second)
+
+
+def compared_answers(case: Case, first: Answer, second: Answer) -> Compared:
     recorded = RecordedRun(
         cases=(case,), before=(first,), after=(second,), recorded_f1=(0, 0), frequencies=None, notices=()
     )
@@ -99,6 +103,21 @@ def test_rows_of_tables_stand_together(tmp_path: Path) -> None:
     assert key not in shown.absent and len(shown.absent) == len(PRESCRIPTION.keys) - 1
 
 
+def test_what_is_given_often_is_shown_once(tmp_path: Path) -> None:
+    def answer(num: int) -> str:
+        return "{" + ", ".join(['"patient": "Ana"'] * num) + "}"
+
+    case = Case(id="a", document_type="prescription", schema=PRESCRIPTION, fields={}, truth={})
+    first, second = (Answer(response=answer(num), fields=None, config=RewardConfig()) for num in (2, 5))
+    (shown,) = show(compared_answers(case, first, second), pages(tmp_path), {0: ()})
+    n_a, twice = Cell(text="Ana", outcome="hallucinated"), Cell(text="Ana", outcome="duplicate")
+    assert shown.groups[0].fields == (
+        Field(name="patient", true="", before=n_a, after=n_a),
+        Field(name="patient", true="", before=twice, after=twice),
+        Field(name="patient", true="", before=Cell(text="", outcome=""), after=twice, times=3),
+    )
+
+
 def test_values_without_truth_pair_as_they_come() -> None:
     key = table_key()
     before = score({}, {key: ROWS, "unheard of": True})
@@ -125,9 +144,14 @@ def pages(tmp_path: Path) -> Pages:
     return found
 
 
+def drawn_over(points: tuple[Point, ...], first: int, last: int) -> Chart:
+    line = Series(name="x", style="a", points=points)
+    return chart(Curve(title="t", unit="", note="", series=(line,)), first=first, last=last)
+
+
 def test_lines_lie_where_their_values_are() -> None:
     rising = Series(name="F1", style="a", points=((0, 0.0), (5, 0.25), (10, 1.0)))
-    drawn = chart(Curve(title="t", unit="share", note="", series=(rising,)))
+    drawn = chart(Curve(title="t", unit="share", note="", series=(rising,)), first=0, last=10)
     assert (drawn.left, drawn.right, drawn.top, drawn.bottom) == (46, 388, 10, 194)
     assert drawn.lines[0].points == "46,194 217,148 388,10"
     assert drawn.y_ticks[0].at == 194 and drawn.y_ticks[0].label == "0"
@@ -139,7 +163,9 @@ def test_lines_lie_where_their_values_are() -> None:
 
 def test_long_lines_are_means_of_neighbours() -> None:
     points = tuple((step, float(step % 2)) for step in range(960))
-    drawn = chart(Curve(title="t", unit="", note="", series=(Series(name="x", style="a", points=points),)))
+    drawn = chart(
+        Curve(title="t", unit="", note="", series=(Series(name="x", style="a", points=points),)), first=0, last=959
+    )
     assert drawn.each == 4 and not drawn.lines[0].marks
     heights = {point.split(",")[1] for point in drawn.lines[0].points.split()}
     assert len(drawn.lines[0].points.split()) == 240 and heights == {"102"}  # 0.5 of 0 to 1, everywhere
@@ -147,8 +173,7 @@ def test_long_lines_are_means_of_neighbours() -> None:
 
 @pytest.mark.parametrize("values", [(-2.0, -1.0), (1e-12, 5e-12), (3.0, 3.0), (1e7, 2e7), (0.0, 0.0)])
 def test_axes_hold_zero_and_every_value(values: tuple[float, float]) -> None:
-    series = Series(name="x", style="a", points=((0, values[0]), (1, values[1])))
-    drawn = chart(Curve(title="t", unit="", note="", series=(series,)))
+    drawn = drawn_over(tuple(enumerate(values)), 0, 1)
     heights = [float(point.split(",")[1]) for point in drawn.lines[0].points.split()]
     assert all(drawn.top <= height <= drawn.bottom for height in heights)
     assert "0" in [tick.label for tick in drawn.y_ticks] and len({tick.label for tick in drawn.y_ticks}) > 1
@@ -156,7 +181,9 @@ def test_axes_hold_zero_and_every_value(values: tuple[float, float]) -> None:
 
 
 def test_one_step_is_drawn_too() -> None:
-    drawn = chart(Curve(title="t", unit="", note="", series=(Series(name="x", style="a", points=((7, 0.5),)),)))
+    drawn = chart(
+        Curve(title="t", unit="", note="", series=(Series(name="x", style="a", points=((7, 0.5),)),)), first=7, last=7
+    )
     assert drawn.lines[0].points.startswith("46,")
 
 
