@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -316,6 +317,15 @@ def test_wrong_usage_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     ):
         assert main(["report", *map(str, options)]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_an_installed_package_has_the_templates() -> None:
+    settings = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert "medvie_rl.report" in settings["packages"]
+    folder = Path("medvie_rl/report")
+    packaged = {path for pattern in settings["package-data"]["medvie_rl.report"] for path in folder.glob(pattern)}
+    others = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert packaged == others and len(others) == 5
 
 
 def test_the_terminal_says_where_it_is_and_what_comes_next(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
