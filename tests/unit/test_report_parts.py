@@ -33,7 +33,8 @@ ROWS = [
 
 
 def score(truth: dict[str, Any], answer: Any, f1: float | None = None) -> Score:
-    made = score_response(PRESCRIPTION, PRESCRIPTION.keys, truth, dump_json(answer), reasoning=False, truncated=False)
+    how = {"reasoning": False, "truncated": False, "config": RewardConfig()}
+    made = score_response(PRESCRIPTION, PRESCRIPTION.keys, truth, dump_json(answer), **how)
     return made if f1 is None else replace(made, f1=f1)
 
 
@@ -130,10 +131,10 @@ def test_values_without_truth_pair_as_they_come() -> None:
 
 def test_long_answers_are_cut_and_said(tmp_path: Path) -> None:
     key = table_key()
-    many = [{"name": "D" * 2_000, "dose": f"{number} mg"} for number in range(200)]
+    many = [{"name": "D" * 520, "dose": f"{number} mg"} for number in range(100)]
     (shown,) = show(compared({}, {}, {key: many}), pages(tmp_path), {0: ()})
-    assert sum(len(group.fields) for group in shown.groups) == 150 and shown.num_hidden == 250
-    assert shown.groups[0].fields[0].after.text == "D" * 500 + "… (1500 more characters)"
+    assert sum(len(group.fields) for group in shown.groups) == 150 and shown.num_hidden == 50
+    assert shown.groups[0].fields[0].after.text == "D" * 500 + "… (20 more characters)"
     assert len(shown.answers[1].response) < 8_100 and shown.answers[1].response.endswith(" more characters)")
 
 
@@ -168,7 +169,7 @@ def test_long_lines_are_means_of_neighbours() -> None:
     )
     assert drawn.each == 4 and not drawn.lines[0].marks
     heights = {point.split(",")[1] for point in drawn.lines[0].points.split()}
-    assert len(drawn.lines[0].points.split()) == 240 and heights == {"102"}  # 0.5 of 0 to 1, everywhere
+    assert len(drawn.lines[0].points.split()) == 240 and heights == {"40.7"}  # 0.5 on an axis from 0 to 0.6, everywhere
 
 
 @pytest.mark.parametrize("values", [(-2.0, -1.0), (1e-12, 5e-12), (3.0, 3.0), (1e7, 2e7), (0.0, 0.0)])
@@ -189,8 +190,8 @@ def test_one_step_is_drawn_too() -> None:
 
 def test_changes_share_an_axis_with_zero() -> None:
     drawn, ticks = whiskers([(0.2, (0.1, 0.3)), (-0.1, (-0.2, 0.0))])
-    assert [tick.label for tick in ticks] == ["-0.2", "-0.1", "0", "+0.1", "+0.2", "+0.3"]
-    assert [(part.low, part.at, part.high) for part in drawn] == [(60, 80, 100), (0, 20, 40)]
+    assert [tick.label for tick in ticks] == ["-0.2", "0", "+0.2", "+0.4"]
+    assert [(part.low, part.at, part.high) for part in drawn] == [(50, 66.67, 83.33), (0, 16.67, 33.33)]
 
 
 def test_flat_lines_are_said_and_not_drawn() -> None:
