@@ -9,6 +9,7 @@ runs/NAME-TIME/
   checkpoints/step-N/  everything needed to go on exactly
   best/                the best policy on the validation documents, in Hugging Face format, with a manifest
   curves.png, examples.png, summary.json
+  report.html          where `medvie report` was called
   wandb/               the W&B run, offline unless asked otherwise
 """
 

@@ -106,9 +106,8 @@ class Pages:
         except ValueError as error:
             return [], f"The pages cannot be read: {error}"
         found = [image for image in fitting if image is not None]
-        return found, "" if len(found) == len(
-            fitting
-        ) else "Pages are left out, with which the file would be too large."
+        left_out = len(found) < len(fitting)
+        return found, "Pages are left out, with which the file would be too large." if left_out else ""
 
 
 def choose(before: Sequence[Score], after: Sequence[Score], num: int, seed: int) -> dict[int, tuple[str, ...]]:

@@ -147,11 +147,8 @@ def _render(
     pictures: Mapping[str, _Pictures],
     notices: Sequence[str],
 ) -> bytes:
-    page = (
-        _environment()
-        .get_template("page.html")
-        .render(**context, documents=documents, pictures=pictures, no_pictures=_Pictures(), notices=notices)
-    )
+    template = _environment().get_template("page.html")
+    page = template.render(**context, documents=documents, pictures=pictures, no_pictures=_Pictures(), notices=notices)
     return page.encode("utf-8", "backslashreplace")  # a half of a surrogate pair is no text
 
 

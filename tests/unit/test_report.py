@@ -14,10 +14,12 @@ import pytest
 
 from medvie_rl.cli import main
 from medvie_rl.data.store import open_split, write_split
+from medvie_rl.errors import ConfigError
 from medvie_rl.report import page
 from medvie_rl.report.command import DEFAULT_DOCUMENTS
 from medvie_rl.report.data import gather
 from medvie_rl.report.gallery import Pages, show
+from medvie_rl.run_folder import check_is_free
 from reported_run import HOSTILE, NUM_STEPS, config_of, evaluated, make_run
 from rewards.metrics import paired_bootstrap
 
@@ -204,6 +206,15 @@ def test_a_run_that_has_just_begun_has_nothing_to_compare(tmp_path: Path) -> Non
     shown = report(make_run(tmp_path / "run", until=2))
     assert "There are no two evaluations to compare yet" in shown.words
     assert not shown.all("td", "answer") and "Training reward" in shown.words
+
+
+def test_a_run_that_was_reported_can_still_be_begun_anew(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", until=1)  # killed before its first checkpoint
+    assert main(["report", str(run)]) == 0 and (run / "report.html").is_file()
+    check_is_free(run)
+    (run / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="notes"):
+        check_is_free(run)
 
 
 def test_supervised_fine_tuning_has_a_loss_and_no_rewards(tmp_path: Path) -> None:
