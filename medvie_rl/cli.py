@@ -13,6 +13,7 @@ from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.fit.command import add_plan
 from medvie_rl.interrupts import StoppedBySignal, Terminated
+from medvie_rl.report.command import add_report
 from medvie_rl.rollouts_command import add_rollouts
 from medvie_rl.sft_command import add_sft
 from medvie_rl.train_command import add_train
@@ -25,6 +26,7 @@ _EPILOG = """examples:
   medvie train --resume runs/RUN                             go on with a run that was stopped
   medvie train --resume runs/RUN learner.num_ranks=2         the same on other machines (see --help of train)
   medvie train --config conf/local.yaml --resume-if-exists runs/RUN   for jobs that a cluster restarts
+  medvie report runs/RUN                                     what it changed, as one HTML file
   medvie rollouts runs/RUN                                   what it sampled: the best, the worst, by document
   medvie export runs/RUN --out policies/mine                 the best policy as a Hugging Face folder
   medvie data import FOLDER --schema conf/schemas/visit_slip.yaml --out data/visits
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_sft(commands)
     add_plan(commands)
+    add_report(commands)
     add_rollouts(commands)
     _add_export(commands)
     _add_extract(commands)

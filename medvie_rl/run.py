@@ -9,6 +9,7 @@ runs/NAME-TIME/
   checkpoints/step-N/  everything needed to go on exactly
   best/                the best policy on the validation documents, in Hugging Face format, with a manifest
   curves.png, examples.png, summary.json
+  report.html          where `medvie report` was called
   wandb/               the W&B run, offline unless asked otherwise
 """
 
@@ -117,10 +118,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """All logged metrics so far."""
-        path = self.folder / "metrics.jsonl"
-        content = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole = content[: content.rfind("\n") + 1]  # a killed run may leave half a line
-        return [json.loads(line) for line in whole.splitlines()]
+        return read_metrics(self.folder)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json` and close W&B with the same numbers."""
@@ -225,6 +223,25 @@ class Run:
             kept = (self.folder / f"config-step-{step}{name}.yaml" for name in names)
             write_atomically(next(name for name in kept if not name.exists()), stored)
             write_atomically(path, to_yaml(self.config))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The metrics that the run in a folder has logged so far; raises UserError naming a line that holds none."""
+    path = folder / "metrics.jsonl"
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]  # a killed run may leave half a line
+    entries = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+        except ValueError:  # also bytes that are no UTF-8
+            entry = None
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            raise UserError(
+                f"{path}:{number}: expected the metrics of a step; the file is damaged, restore it from a copy"
+            )
+        entries.append(entry)
+    return entries
 
 
 def policy_card(run: str, step: int, config: Config) -> PolicyCard:

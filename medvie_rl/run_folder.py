@@ -19,6 +19,7 @@ _BEFORE_CHECKPOINT = (
     *_WITHOUT_CONFIG, "config.yaml", "config-step-0*.yaml", "inputs.json", "metrics.jsonl", "wandb", "failures",
     ".config*.yaml.partial", ".inputs.json.partial", ".metrics.jsonl.partial", "checkpoints/.step-*",
     "rollouts/step-*.parquet", "rollouts/.step-*", "evaluations/*.json", "evaluations/.*.json.partial",
+    "report.html", ".report.html.partial",
 )  # fmt: skip
 
 

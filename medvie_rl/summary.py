@@ -1,13 +1,13 @@
 """The end of a run: what changed on held-out documents, for a person and for machines."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from medvie_rl.compared import compare_values, in_words
 from medvie_rl.data.load import RunData
 from medvie_rl.display import Display
 from medvie_rl.evaluate import Evaluation
@@ -58,6 +58,8 @@ def finish_run(
         f"  {sys.executable} -m medvie_rl extract --policy {run.best_policy} --schema {schema} IMAGE",
         soft_wrap=True,
     )
+    console.print("see what changed, document by document, in one HTML file:")
+    console.print(f"  {sys.executable} -m medvie_rl report {run.folder}", soft_wrap=True)
     console.print(f"run directory: {run.folder}", soft_wrap=True)
 
 
@@ -162,24 +164,14 @@ def _example(data: RunData, before: Evaluation, after: Evaluation, index: int) -
 
 def _rows(before: Evaluation, after: Evaluation, index: int) -> list[tuple[str, str, str, str, str, str]]:
     """(key, truth, answer before, its outcome, answer after, its outcome) for every leaf of a document."""
-    first, second = _leaves(before.scores[index].leaves), _leaves(after.scores[index].leaves)
-    rows = []
-    for name in dict.fromkeys([*first, *second]):
-        leaves = (first.get(name), second.get(name))
-        true = next((str(leaf.true) for leaf in leaves if leaf is not None and leaf.true is not None), "")
-        cells = [_cell(leaf) for leaf in leaves]
-        rows.append((name[0], true, *cells[0], *cells[1]))
-    return rows
-
-
-def _leaves(leaves: Sequence[Leaf]) -> dict[tuple[str, tuple[int, ...] | None, bool], Leaf]:
-    return {(leaf.key, leaf.position, leaf.true is None): leaf for leaf in leaves}
+    return [
+        (value.key, value.true, *_cell(value.before), *_cell(value.after))
+        for value in compare_values(before.scores[index], after.scores[index])
+    ]
 
 
 def _cell(leaf: Leaf | None) -> tuple[str, str]:
-    if leaf is None:
-        return "", ""
-    return ("" if leaf.answered is None else str(leaf.answered)), leaf.outcome.value
+    return ("", "") if leaf is None else (in_words(leaf.answered), leaf.outcome.value)
 
 
 def _styled(text: str, outcome: str) -> Text:

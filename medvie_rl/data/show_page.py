@@ -3,19 +3,15 @@
 A page is shown as wide as its column; a click opens it in full width over the sheet, another one closes it.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from medvie_rl.data.inline_image import inline_image
 from medvie_rl.data.show import Shown, column_names, facts, ordered_keys, rows_of, value_lines
 
 _SIDE = 1400  # pixels of an inlined page's longer side at most
-_QUALITY = 80
 
 # No script, and none allowed: what annotations say is text, whatever it looks like.
 _HEAD = """<!doctype html>
@@ -83,17 +79,10 @@ def _article(item: Shown) -> str:
 
 def _page(content: bytes, name: str) -> str:
     """An image in a label: the checkbox in it holds whether it is shown large, so that no script is needed."""
-    with Image.open(io.BytesIO(content)) as image:
-        rgba = image.convert("RGBA")
-    page = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    page.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    page.save(buffer, format="JPEG", quality=_QUALITY)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    width, height = page.size
+    image = inline_image(content, side=_SIDE)
     return (
         f'<label class="page"><input type="checkbox" aria-label="{name}, larger">'
-        f'<img alt="{name}" width="{width}" height="{height}" src="data:image/jpeg;base64,{data}"></label>'
+        f'<img alt="{name}" width="{image.width}" height="{image.height}" src="{image.uri}"></label>'
     )
 
 

@@ -11,7 +11,7 @@ from medvie_rl.scoring.explain import check_known, print_documents
 from medvie_rl.scoring.export import check_writable, write_csv, write_json
 from medvie_rl.scoring.inputs import Predictions, Truth, load_schemas, read_predictions, read_training, read_truth
 from medvie_rl.scoring.report import print_report
-from medvie_rl.scoring.run import read_run, recorded_f1_notice, run_files
+from medvie_rl.scoring.run import read_run, run_files, score_recorded
 from medvie_rl.scoring.systems import ScoreReport, System, answer_from, compare_systems, score_system
 from rewards.breakdown import KeyFrequencies
 
@@ -73,29 +73,11 @@ def score_run(
     Raises UserError where the run cannot be scored (see `read_run`).
     """
     check_writable({"--json": json_path, "--csv": csv_path}, [*run_files(run), *schemas])
-    recorded = read_run(run, schemas)
-    before, after = (
-        score_system(
-            name,
-            recorded.cases,
-            answers,
-            frequencies=recorded.frequencies,
-            with_published=with_published,
-            seed=seed,
-        )
-        for name, answers in (("before", recorded.before), ("after", recorded.after))
-    )
-    changed = [
-        recorded_f1_notice(f1, system.metrics.f1, f"{system.name} training")
-        for f1, system in zip(recorded.recorded_f1, (before, after), strict=True)
-    ]
-    report = ScoreReport(
-        title=f"{run}, after training against before",
-        cases=recorded.cases,
-        system=after,
-        comparison=compare_systems(after, before, ("before", "after"), seed=seed),
+    report = score_recorded(
+        read_run(run, schemas),
+        f"{run}, after training against before",
+        with_published=with_published,
         seed=seed,
-        notices=(*recorded.notices, *(notice for notice in changed if notice)),
     )
     return _finish(report, json_path, csv_path, explain)
 

@@ -1,7 +1,7 @@
 """The tables of `medvie score`: 80 columns wide where the output is no wider terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -13,7 +13,7 @@ from rewards.breakdown import GroupMetrics
 from rewards.metrics import ExtractionMetrics
 from rewards.resampling import Interval
 
-_HEADLINES = (
+HEADLINES = (
     ("micro F1", "f1"),
     ("precision", "precision"),
     ("recall", "recall"),
@@ -56,10 +56,16 @@ def print_report(report: ScoreReport, console: Console) -> None:
     _print_table(console, "error rates", _error_table(system, comparison))
     if system.published is not None:
         _print_table(console, "published metrics (as text)", _published_table(system.published, comparison))
+    for title, rows in shown_groups(system):
+        _print_table(console, title, _group_table(rows, comparison))
+
+
+def shown_groups(system: System) -> Iterator[tuple[str, tuple[GroupMetrics, ...]]]:
+    """The groups that tell documents apart, with what they are by."""
     for group, title in _TITLES.items():
         rows = system.groups[group]
         if rows and (len(rows) > 1 or group in _ALWAYS_SHOWN):
-            _print_table(console, title, _group_table(rows, comparison))
+            yield title, rows
 
 
 def _print_table(console: Console, title: str, table: Table) -> None:
@@ -72,7 +78,7 @@ def _print_table(console: Console, title: str, table: Table) -> None:
 def _headline_table(system: System, comparison: Comparison | None) -> Table:
     columns = ("", "") if comparison is None else ("", *comparison.labels, "change")
     table = _table(columns)
-    for title, name in _HEADLINES:
+    for title, name in HEADLINES:
         if comparison is None:
             table.add_row(title, _value(system.metrics, name))
             continue

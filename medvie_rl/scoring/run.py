@@ -1,10 +1,10 @@
-"""The recorded evaluations of a run as cases and answers, for `medvie score --run`."""
+"""The recorded evaluations of a run as cases and answers, and their scores, for `medvie score --run` and the report."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medvie_rl.config import Config, load_config
 from medvie_rl.data.store import Document, open_split
@@ -12,10 +12,12 @@ from medvie_rl.errors import UserError
 from medvie_rl.run import resolved_config
 from medvie_rl.scoring.inputs import Case, load_schemas
 from medvie_rl.scoring.lines import shown
-from medvie_rl.scoring.systems import Answer
+from medvie_rl.scoring.systems import NUM_RESAMPLES, Answer, ScoreReport, compare_systems, score_system
 from rewards.breakdown import KeyFrequencies
 from rewards.parsing import parse_response
 from rewards.schema import Schema
+
+BEFORE_AND_AFTER = ("before", "after")
 
 _Types = type | tuple[type, ...]
 _OF_DOCUMENT: Mapping[str, _Types] = {"id": str, "truth": dict, "response": str, "finish_reason": str}
@@ -25,7 +27,8 @@ _MIN_CHANGE = 5e-4  # of a recorded F1: less does not show in the table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedRun:
-    """The held-out documents of a run with its answers before and after; `recorded_f1` are the F1 of that time."""
+    """The held-out documents of a run with two evaluations' answers, the earlier one `before`; `recorded_f1` are the
+    F1 of that time."""
 
     cases: tuple[Case, ...]
     before: tuple[Answer, ...]
@@ -37,19 +40,26 @@ class RecordedRun:
 
 def run_files(folder: Path) -> list[Path]:
     """The files of a run that are read."""
-    return [folder / "config.yaml", *(_evaluation(folder, name) for name in ("before", "after"))]
+    return [folder / "config.yaml", *(_evaluation(folder, name) for name in BEFORE_AND_AFTER)]
 
 
-def read_run(folder: Path, schema_paths: Sequence[Path] = ()) -> RecordedRun:
+def read_run(
+    folder: Path,
+    schema_paths: Sequence[Path] = (),
+    *,
+    names: tuple[str, str] = BEFORE_AND_AFTER,
+    of: Literal["test", "validation"] = "test",
+) -> RecordedRun:
     """Read a run directory; the schemas are those of its configuration unless others are named.
 
-    Which schema a document follows, and how rare a key is in training, stand in the run's dataset. Raises UserError if
-    the run has no evaluations yet, or if the dataset is gone and a single schema does not make it needless.
+    `names` are the two evaluations, `of` is the split whose documents they are of. Which schema a document follows, and
+    how rare a key is in training, stand in the run's dataset. Raises UserError if the run has no such evaluations yet,
+    or if the dataset is gone and a single schema does not make it needless.
     """
     config = load_config(resolved_config(folder))
-    before, after = (_read_evaluation(folder, name) for name in ("before", "after"))
+    before, after = (read_evaluation(folder, name) for name in names)
     schemas = load_schemas(schema_paths or [Path(config.schemas)])
-    documents, problem = _documents(config, config.data.test_split)
+    documents, problem = _documents(config, getattr(config.data, f"{of}_split"))
     notices = []
     if problem:
         if len(schemas) != 1:
@@ -61,7 +71,10 @@ def read_run(folder: Path, schema_paths: Sequence[Path] = ()) -> RecordedRun:
         notices.append(f"no document types, all documents are taken for {schemas[0].name!r}: {problem}")
     cases = tuple(_case(folder, entry, documents, schemas) for entry in before["documents"])
     if [entry["id"] for entry in after["documents"]] != [case.id for case in cases]:
-        raise UserError(f"{folder}: the evaluations before and after are of other documents; they cannot be compared")
+        first, second = names
+        raise UserError(
+            f"{folder}: the evaluations {first} and {second} are of other documents; they cannot be compared"
+        )
     training, problem = _documents(config, config.data.train_split, config.data.num_train)
     if problem:
         notices.append(f"no table of rare keys: {problem}")
@@ -77,21 +90,42 @@ def read_run(folder: Path, schema_paths: Sequence[Path] = ()) -> RecordedRun:
     )
 
 
-def recorded_f1_notice(recorded: float, f1: float, name: str) -> str | None:
-    """What to say where the F1 that was recorded is not the one of today's rules and schemas."""
-    if abs(recorded - f1) < _MIN_CHANGE:
-        return None
-    return f"the run recorded an F1 of {recorded:.3f} {name}: the schemas or the rules of comparing have changed since"
+def score_recorded(
+    recorded: RecordedRun,
+    title: str,
+    *,
+    labels: tuple[str, str] = BEFORE_AND_AFTER,
+    with_published: bool = True,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> ScoreReport:
+    """Score both evaluations of a run as its schemas and rules say today, the later one against the earlier."""
+    how: dict[str, Any] = {"num_resamples": num_resamples, "seed": seed}
+    before, after = (
+        score_system(
+            name, recorded.cases, answers, frequencies=recorded.frequencies, with_published=with_published, **how
+        )
+        for name, answers in zip(labels, (recorded.before, recorded.after), strict=True)
+    )
+    changed = [
+        _recorded_f1_notice(f1, system.metrics.f1, _when(system.name))
+        for f1, system in zip(recorded.recorded_f1, (before, after), strict=True)
+    ]
+    return ScoreReport(
+        title=title,
+        cases=recorded.cases,
+        system=after,
+        comparison=compare_systems(after, before, labels, **how),
+        seed=seed,
+        notices=(*recorded.notices, *(notice for notice in changed if notice)),
+    )
 
 
-def _evaluation(folder: Path, name: str) -> Path:
-    return folder / "evaluations" / f"{name}.json"
-
-
-def _read_evaluation(folder: Path, name: str) -> dict[str, Any]:
+def read_evaluation(folder: Path, name: str) -> dict[str, Any]:
+    """A recorded evaluation; raises UserError naming the file where it is missing, damaged or of no documents."""
     path = _evaluation(folder, name)
     if not path.is_file():
-        raise UserError(f"{path}: no such evaluation; a run records it {name} training, has it come that far?")
+        raise UserError(f"{path}: no such evaluation; a run records it {_when(name)}, has it come that far?")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -100,8 +134,23 @@ def _read_evaluation(folder: Path, name: str) -> dict[str, Any]:
     if problem:
         raise UserError(f"{path}: {problem}; {_WHAT_TO_DO}")
     if not content["documents"]:
-        raise UserError(f"{path}: the run recorded no documents {name} training, so there is nothing to score")
+        raise UserError(f"{path}: the run recorded no documents {_when(name)}, so there is nothing to score")
     return content  # type: ignore[no-any-return]
+
+
+def _recorded_f1_notice(recorded: float, f1: float, name: str) -> str | None:
+    """What to say where the F1 that was recorded is not the one of today's rules and schemas."""
+    if abs(recorded - f1) < _MIN_CHANGE:
+        return None
+    return f"the run recorded an F1 of {recorded:.3f} {name}: the schemas or the rules of comparing have changed since"
+
+
+def _when(name: str) -> str:
+    return f"{name} training" if name in BEFORE_AND_AFTER else f"at {name}"
+
+
+def _evaluation(folder: Path, name: str) -> Path:
+    return folder / "evaluations" / f"{name}.json"
 
 
 def _problems(content: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 
 ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "medvie_rl" / "report" / "templates"
 MAX_MIB = 12  # of it the embedded policy is 6
 
 
@@ -25,6 +26,7 @@ def test_the_upload_is_small_and_holds_what_a_job_needs(tmp_path: Path) -> None:
     assert package.stat().st_size < MAX_MIB * 2**20
     assert {name.split("/")[0] for name in names} >= {"cluster", "conf", "learner", "medvie_rl", "rewards", "rollout"}
     assert "medvie_rl/nano/policy/model.safetensors" in names and "conf/prompts/qwen2_5_vl.yaml" in names
+    assert {f"medvie_rl/report/templates/{path.name}" for path in TEMPLATES.iterdir()} <= set(names)
     assert not [name for name in names if name.split("/")[0] in ("tests", "docs", "runs", "data", ".venv", ".git")]
 
 

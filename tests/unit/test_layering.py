@@ -28,6 +28,7 @@ LIGHT_MODULES = (
     "medvie_rl.rails",
     "medvie_rl.records",
     "medvie_rl.replay",
+    "medvie_rl.report.page",
     "medvie_rl.rescore",
     "medvie_rl.rollouts_print",
     "medvie_rl.sft_config",

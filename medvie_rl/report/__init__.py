@@ -1,0 +1,1 @@
+"""`medvie report`: one HTML file on what a run changed, for people."""
