@@ -1,7 +1,8 @@
 """Ray nodes on this machine, started as on machines of their own by `ray start`, and jobs that are submitted to them.
 
-Each has an address of the loopback network, a raylet, an object store and worker processes of its own. They share the
-kernel and its shared memory, which nothing between nodes may use.
+Each has an address of the loopback network, a raylet, an object store and worker processes of its own, and, where it is
+`apart`, a mount namespace with shared memory and a folder for Ray that no other node sees. They share the kernel, the
+network and all other folders, as nodes of a cluster share some.
 """
 
 import os
@@ -33,11 +34,14 @@ _MAX_STARTS = 3
 class RayNodes:
     """A head node and further ones, in the foreground of child processes."""
 
-    def __init__(self, folder: Path, *, num_cpus: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, num_cpus: int, apart: bool = False, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Start the head. `environment` is added to that of all nodes."""
-        self._folder = folder  # of their logs
+        self._folder, self._apart = folder, apart  # the folder is for their logs
         self._environment = ENVIRONMENT | dict(environment or {})
         self._temporary = Path("/tmp") / f"medvie-ray-{os.getpid()}"  # socket paths must be short
+        self._temporary.mkdir()
         self._port, dashboard = free_port(), free_port()
         self.dashboard = f"http://127.0.0.1:{dashboard}"
         self._nodes: list[subprocess.Popen[bytes]] = []
@@ -93,6 +97,9 @@ class RayNodes:
             "--disable-usage-stats", "--object-store-memory=300000000", "--min-worker-port=0", "--max-worker-port=0",
             f"--dashboard-agent-listen-port={free_port()}",
         ]  # fmt: skip
+        if self._apart:
+            mounts = f"mount -t tmpfs none /dev/shm && mount -t tmpfs none {self._temporary}"
+            command = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *command]
         path = self._folder / f"node-{number}.log"
         for _ in range(_MAX_STARTS):  # Ray gives a node half a minute, which on a busy machine can be too little
             with path.open("wb") as log:
@@ -106,13 +113,24 @@ class RayNodes:
 
 
 @contextmanager
-def ray_nodes(folder: Path, *, num_cpus: int, environment: Mapping[str, str] | None = None) -> Iterator[RayNodes]:
+def ray_nodes(
+    folder: Path, *, num_cpus: int, apart: bool = False, environment: Mapping[str, str] | None = None
+) -> Iterator[RayNodes]:
     """A head node with so many CPUs, and what is added to it, for the time of the context."""
-    nodes = RayNodes(folder, num_cpus=num_cpus, environment=environment)
+    nodes = RayNodes(folder, num_cpus=num_cpus, apart=apart, environment=environment)
     try:
         yield nodes
     finally:
         nodes.close()
+
+
+def can_be_apart() -> bool:
+    """Whether this machine lets us give processes mounts of their own."""
+    words = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/dev/shm"]
+    try:
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from ray_nodes import RayNodes, ray_nodes
+from ray_nodes import RayNodes, can_be_apart, ray_nodes
 
 from runs import SMALL, learned, metrics_of, only_run, records_of, run_to_end, share_of_equal_tokens, train_command
 
@@ -37,11 +37,12 @@ SOON = {  # Ray takes a node for dead after 3 s without a sign of life
 }
 
 
+@pytest.mark.skipif(not can_be_apart(), reason="nodes with mounts of their own need `unshare --mount` (root)")
 def test_a_job_over_five_nodes_survives_the_loss_of_an_engines_and_of_a_ranks_node(
     small_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "nodes").mkdir()
-    with ray_nodes(tmp_path / "nodes", num_cpus=1, environment=SOON) as nodes:
+    with ray_nodes(tmp_path / "nodes", num_cpus=1, apart=True, environment=SOON) as nodes:
         for _ in range(4):
             nodes.add(num_cpus=1)  # room for one rank or engine each
         job = ["python", "-m", "medvie_rl", "train", "--config", "conf/local.yaml", f"output_dir={tmp_path / 'runs'}"]
