@@ -17,7 +17,7 @@ from medvie_rl.fit.items import Workload
 from packed import packed_against_naive
 from shaped import gpu_of, measure_rl_steps, measure_updates, save_shaped_policy
 
-RECIPE = "conf/qwen2_5_vl_7b_lora_1_gpu.yaml"
+RECIPE = Path("conf/qwen2_5_vl_7b_lora_1_gpu.yaml")
 SMALL_TEXT: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "vocab_size": 600,
                               "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 128}  # fmt: skip
 SMALL_VISION: dict[str, Any] = {
@@ -32,6 +32,7 @@ ON_CPU = (
     "cluster.reward_cpus=0.25", "rollout.sleep_while_learning=false", "learner.offload_while_sampling=false",
     "rollout.kv_cache_gib=0.5", "rollout.dtype=float32", "learner.dtype=float32", "sync.transport=auto",
     "rollout.enforce_eager=true", "rollout.max_model_len=2048", "rollout.max_num_batched_tokens=2048",
+    "rollout.max_response_tokens=16",
     "rollout.num_threads=1", "learner.num_threads=1",
 )  # fmt: skip
 
@@ -67,8 +68,8 @@ def test_updates_are_measured(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", OF_FAMILY)
 def test_whole_steps_are_measured(name: str, tmp_path: Path) -> None:
     base = small_policy(name, tmp_path / "base")
-    settings = (*ON_CPU, "rollout.max_response_tokens=16", "learner.lora.rank=4", "queries_per_step=2")
-    found = measure_rl_steps(tmp_path / "runs", base, *settings, config=RECIPE, seconds=600)
+    settings = (*ON_CPU, "learner.lora.rank=4", "queries_per_step=2")
+    found = measure_rl_steps(tmp_path / "runs", base, *settings, config=str(RECIPE), seconds=600)
     assert {"time/step", "time/generate", "time/update", "time/sync", "memory/learner_gib"} <= found.keys()
     assert found["rollout/tokens_total"] > 0 and found["loss/sampler_logprob_difference"] < 1e-4
 

@@ -71,6 +71,7 @@ class Case(NamedTuple):
     lora: bool = False
     apart: bool = False  # the adapter stays beside the base's weights
     vision_targets: tuple[str, ...] = ("qkv", "attn.proj", "down_proj", "merger.mlp.0")  # of LoRA
+    rate: float = 1.0  # of LEARNING_RATE: random weights are soon certain of their answers, which would hide a tensor
 
 
 CASES = {
@@ -86,12 +87,14 @@ CASES = {
         skipped=(*CACHES, "adapter"),
         lora=True,
         apart=True,
+        rate=3.0,
     ),
-    "lora-merged": Case(stale=("layers.1.self_attn.v_proj.weight", "blocks.0.attn.qkv.weight"), lora=True),
+    "lora-merged": Case(stale=("layers.1.self_attn.v_proj.weight", "blocks.0.attn.qkv.weight"), lora=True, rate=3.0),
     "qwen3_vl-full": Case(
         base=partial(save_qwen3_vl, seed=1),
-        stale=("deepstack_merger_list.1.linear_fc2.weight", "pos_embed.weight", "layers.0.self_attn.q_norm.weight"),
+        stale=("deepstack_merger_list.1.linear_fc2.weight", "blocks.0.attn.qkv.weight", "layers.2.mlp.up_proj.weight"),
         skipped=(*CACHES, "tied head"),
+        rate=0.2,
     ),
     "qwen3_vl-lora-apart": Case(
         base=partial(save_qwen3_vl, seed=2, tied=False),
@@ -100,6 +103,7 @@ CASES = {
         lora=True,
         apart=True,
         vision_targets=("qkv", "attn.proj", "linear_fc2", "merger.linear_fc1"),
+        rate=0.5,
     ),
 }
 GATE = ("lora-apart",)  # the others are long
@@ -179,7 +183,7 @@ class Run:
         (batch,) = make_update_batches(
             training_groups(requests, groups, seed=self.version),
             self.worker.config,
-            learning_rate=LEARNING_RATE * (3 if self.case.lora else 1),
+            learning_rate=LEARNING_RATE * self.case.rate,
             temperature=CONFIG.temperature,
             max_response_tokens=CONFIG.max_response_tokens,
             banned_token_ids=self.banned,

@@ -203,7 +203,9 @@ def test_the_peak_of_an_update_is_the_estimate(checkpointing: bool, family: str,
     shape = shape_of(policy, tmp_path)
     found = learner_memory(learner, shape, work, needs_reference=False, num_traces=TRACES, on_gpu=False)
     estimated = total([item for item in found.working if item.name != "allocator's slack"])
-    assert 0.85 * estimated < peak < 1.1 * estimated
+    # Inside of a layer that is computed again, gradients come while activations go; the estimate has all of both.
+    lowest = 0.75 if checkpointing else 0.85
+    assert lowest * estimated < peak < 1.1 * estimated
 
 
 def test_the_estimate_knows_the_learners_chunk_of_logits() -> None:

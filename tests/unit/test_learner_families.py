@@ -10,12 +10,24 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
+from learner.attention import SHARED_PROMPT
 from learner.config import LearnerConfig
 from learner.families import FAMILIES, encoder_output, joined_features, projectors
 from learner.model import PolicyModule, load_policy
 from learner.packing import ImageFeatures, PackedRows
 from learner.weights import stream_weights
-from tiny_policy import GRIDS, Policy, make_group, make_images, make_policy, naive_forward, pack, packed_forward
+from tiny_policy import (
+    BANNED,
+    GRIDS,
+    TEMPERATURE,
+    Policy,
+    make_group,
+    make_images,
+    make_policy,
+    naive_forward,
+    pack,
+    packed_forward,
+)
 from tiny_policy import relative_errors as errors
 
 GROUPS = [make_group("one", ("a",), (5, 1, 7), 10), make_group("two images", ("c", "b"), (3, 6), 11)]
@@ -44,7 +56,9 @@ class Case:
 
     def off(self, rows: PackedRows) -> tuple[float, float]:
         """The largest difference of a logprob, and the largest relative error of a gradient."""
-        found, _ = packed_forward(self.policy, rows)
+        # Also for the backward pass, which computes layers again under gradient checkpointing.
+        self.policy.set_attn_implementation({"text_config": SHARED_PROMPT, "vision_config": "sdpa"})
+        found, _ = PolicyModule(self.policy)(rows, temperature=TEMPERATURE, banned_token_ids=BANNED)
         gradients = errors(self.gradients(found), self.expected_gradients)
         return (found - self.expected).abs().max().item(), max(gradients.values())
 
