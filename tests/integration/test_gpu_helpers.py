@@ -28,7 +28,7 @@ OF_FAMILY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Qwen3-VL-8B-Instruct": ({}, {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}),
 }
 ON_CPU = (
-    "cluster.rollout_gpus=0", "cluster.learner_gpus=0", "cluster.rollout_cpus=0.5", "cluster.learner_cpus=0.5",
+    "cluster.layout=cpu", "cluster.rollout_cpus=0.5", "cluster.learner_cpus=0.5",
     "cluster.reward_cpus=0.25", "rollout.sleep_while_learning=false", "learner.offload_while_sampling=false",
     "rollout.kv_cache_gib=0.5", "rollout.dtype=float32", "learner.dtype=float32", "sync.transport=auto",
     "rollout.enforce_eager=true", "rollout.max_model_len=2048", "rollout.max_num_batched_tokens=2048",
