@@ -41,7 +41,7 @@ class RayNodes:
         self._folder, self._apart = folder, apart  # the folder is for their logs
         self._environment = ENVIRONMENT | dict(environment or {})
         self._temporary = Path("/tmp") / f"medvie-ray-{os.getpid()}"  # socket paths must be short
-        self._temporary.mkdir()
+        self._temporary.mkdir(exist_ok=True)
         self._port, dashboard = free_port(), free_port()
         self.dashboard = f"http://127.0.0.1:{dashboard}"
         self._nodes: list[subprocess.Popen[bytes]] = []
@@ -87,7 +87,11 @@ class RayNodes:
         for node in reversed(self._nodes):
             node.terminate()
         for node in self._nodes:
-            node.wait(timeout=60)
+            try:
+                node.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.break_down(psutil.Process(node.pid))
+                node.wait()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _start(self, num_cpus: int, *options: str) -> psutil.Process:
