@@ -133,6 +133,11 @@ def _probe_port(port: int) -> tuple[str, int, str]:
         return address, int(probe.getsockname()[1]), ""
 
 
+def share(value: Any) -> Any:
+    """A reference to a value that lies in the object store once, however many actors are given it."""
+    return ray.put(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """Actor calls that were begun."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoProcessor
 
-from cluster.actors import Pending, wait_for
+from cluster.actors import Pending, share, wait_for
 from cluster.cores import Place
 from cluster.pool import Work, WorkerPool
 from cluster.session import connect
@@ -19,6 +19,7 @@ from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, Up
 from learner.worker import LearnerWorker
 from medvie_rl.batch import score_requests
 from medvie_rl.config import Config
+from medvie_rl.data.image_cache import ImageCache
 from medvie_rl.data.load import RunData
 from medvie_rl.data.ocr_prompt import OcrPrompts
 from medvie_rl.data.prompt_lengths import document_prompt_tokens
@@ -69,7 +70,8 @@ class Workers:
     ) -> None:
         self._config = config
         self._data = data
-        self._known_images: dict[Any, set[str]] = {}
+        self._images = ImageCache(data)
+        self._known_images: dict[Any, set[str]] = {}  # by engine, and of the learner
         self.processor = processor
         self._ocr = ocr
         layout = reserve(config, notice)
@@ -167,8 +169,7 @@ class Workers:
     def _learn(self, method: str, batches: Sequence[UpdateBatch], queries: Sequence[Query], what: str) -> Pending:
         """Begin to call a method of all learner ranks, each with its batch."""
         self._turns.become(Turn.LEARNING)
-        for actor in self._learners.actors:
-            self._send_images(actor, queries)
+        self._send_images(queries)
         calls = zip(self._learners.actors, batches, strict=True)
         return Pending([getattr(actor, method).remote(batch) for actor, batch in calls], what)
 
@@ -287,19 +288,20 @@ class Workers:
             columns=query.columns,
         )
 
-    def _send_images(self, actor: Any, queries: Sequence[Query]) -> None:
-        """Send what the actor has not got."""
-        if images := self._new_images(actor, queries):
-            wait_for([actor.add_images.remote(images)], "images to arrive")
+    def _send_images(self, queries: Sequence[Query]) -> None:
+        """Send the learner's ranks what they have not got, which is the same for all of them."""
+        if images := self._new_images(self._learners, queries):
+            shared = share(images)
+            wait_for([actor.add_images.remote(shared) for actor in self._learners.actors], "images to arrive")
 
-    def _new_images(self, actor: Any, queries: Sequence[Query]) -> dict[str, bytes]:
-        """The queries' images that the actor has not got: a document's images travel to an actor once."""
-        known = self._known_images.setdefault(actor, set())
+    def _new_images(self, receiver: Any, queries: Sequence[Query]) -> dict[str, bytes]:
+        """The queries' images that an engine, or the learner, has not got: a document's images travel there once."""
+        known = self._known_images.setdefault(receiver, set())
         images: dict[str, bytes] = {}
         for query in queries:
             if not known.issuperset(query.document.image_keys):
-                images |= self._data.images(query.document)
-        known.update(images)
+                images |= self._images.images(query.document)
+                known.update(query.document.image_keys)
         return images
 
     def _check_all_prompts(self) -> None:
