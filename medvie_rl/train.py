@@ -38,14 +38,20 @@ from medvie_rl.run import Run, RunState
 from medvie_rl.sft import Demonstrations, sft_step
 from medvie_rl.summary import finish_run
 from medvie_rl.timing import Stopwatch
-from medvie_rl.workers import Workers, start_workers
+from medvie_rl.workers import WORKER_CLASSES, WorkerClasses, Workers, start_workers
 from rollout.types import RolloutGroup
 
 InFlight = Mapping[int, Sequence[RolloutGroup]]
 """Batches that were generated and not yet trained on, by step."""
 
 
-def train(config: Config, *, resume: Path | None = None, folder: Path | None = None) -> Path:
+def train(
+    config: Config,
+    *,
+    resume: Path | None = None,
+    folder: Path | None = None,
+    classes: WorkerClasses = WORKER_CLASSES,
+) -> Path:
     """Train a policy in a new run directory (`folder`, if named), or go on with the run in the folder `resume`, of
     which only the layout may have changed; returns the run's folder.
 
@@ -62,18 +68,17 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
         failures, done = 0, False
         while not done:
             try:
-                _run_to_end(run, data, display)
+                _run_to_end(run, data, display, classes)
                 done = True
             except GangError as error:
                 failures += 1
                 display.notice(_going_on(run, error, failures))
     return run.folder
-    raise AssertionError("count() has no end")
 
 
-def _run_to_end(run: Run, data: RunData, display: Display) -> None:
+def _run_to_end(run: Run, data: RunData, display: Display, classes: WorkerClasses) -> None:
     """Start all actors, go on from the newest checkpoint, and finish."""
-    with start_workers(run.config, data, display.status, display.notice) as workers:
+    with start_workers(run.config, data, display.status, display.notice, classes) as workers:
         try:
             before, after, state = _train(run, data, workers, display)
             finish_run(run, data, state, before, after, display)
