@@ -6,6 +6,7 @@ and recall, and the policy is updated by GRPO with a token-level loss and clip-h
 the document does not have, so that leaving out is learned as well as answering.
 """
 
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -102,6 +103,7 @@ def _going_on(run: Run, error: GangError, failures: int) -> str:
 
 def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple[Evaluation, Evaluation, RunState]:
     config = run.config
+    gc.freeze()  # what was imported stays: looking through all of it takes half a second each time
     display.notice(workers.learner_summary)
     state, ahead = restore(run, workers, display.notice)
     run.start_logging(state, display.notice)
