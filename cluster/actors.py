@@ -133,6 +133,11 @@ def _probe_port(port: int) -> tuple[str, int, str]:
         return address, int(probe.getsockname()[1]), ""
 
 
+def share(value: Any) -> Any:
+    """A reference to a value that lies in the object store once, however many actors are given it."""
+    return ray.put(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """Actor calls that were begun."""
@@ -152,20 +157,20 @@ def wait_for(references: Sequence[Any], what: str, *, notice_seconds: float = 60
     that died, or could not start, raises DeadActorError with the reason that Ray gives; so does an error of one that
     lives where another is found dead then: what they do together fails in all of them.
     """
-    pending = list(references)
+    pending, results = list(references), dict[Any, Any]()  # each is read once: that takes a copy
     started = said = time.monotonic()
     while pending:
         ready, pending = ray.wait(pending, num_returns=1, timeout=notice_seconds)
         said = say_waiting(what, started, said, num_pending=len(pending), notice_seconds=notice_seconds)
         for reference in ready:  # at once: when one rank has died, the others wait for it for ever
             try:
-                outcome(reference)
+                results[reference] = outcome(reference)
             except ClusterError:
                 raise
             except RuntimeError:  # which is what collective calls raise
                 _raise_death(pending)
                 raise
-    return [ray.get(reference) for reference in references]
+    return [results[reference] for reference in references]
 
 
 def _raise_death(references: Sequence[Any]) -> None:

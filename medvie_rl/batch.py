@@ -97,19 +97,19 @@ def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[
     precision, recall = counts.precision, counts.recall
     statuses = Counter(score.status for score in scores)
     metrics = {
-        "reward/mean": fmean(score.reward for score in scores),
-        "reward/std_in_group": fmean(pstdev(group.rewards) for group in groups),
-        "reward/best_of_group": fmean(max(group.rewards) for group in groups),
+        "reward/mean": fmean([score.reward for score in scores]),
+        "reward/std_in_group": fmean([pstdev(group.rewards) for group in groups]),
+        "reward/best_of_group": fmean([max(group.rewards) for group in groups]),
         "reward/precision": precision,
         "reward/recall": recall,
         "reward/f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
         "reward/valid_json": statuses[AnswerStatus.OK] / len(scores),
-        "rollout/tokens_mean": fmean(len(rollout.token_ids) for rollout in rollouts),
+        "rollout/tokens_mean": fmean([len(rollout.token_ids) for rollout in rollouts]),
         "rollout/tokens_total": float(sum(len(rollout.token_ids) for rollout in rollouts)),
-        "rollout/truncated": fmean(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
-        "rollout/staleness": fmean(weight_version - rollout.weight_version for rollout in rollouts),
+        "rollout/truncated": fmean([rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts]),
+        "rollout/staleness": fmean([weight_version - rollout.weight_version for rollout in rollouts]),
         "rollout/staleness_max": float(max(weight_version - rollout.weight_version for rollout in rollouts)),
-        "rollout/uninformative_groups": fmean(uninformative(group.rewards) for group in groups),
+        "rollout/uninformative_groups": fmean([uninformative(group.rewards) for group in groups]),
     }
     for outcome in _WRONG:
         metrics[f"reward/{outcome.value}_per_response"] = getattr(counts, outcome.value) / len(scores)
@@ -118,7 +118,7 @@ def step_metrics(groups: Sequence[ScoredGroup], *, weight_version: int) -> dict[
     for status in sorted(statuses.keys() - {AnswerStatus.OK, *FAILURES}):
         metrics[f"reward/status_{status.value}"] = statuses[status] / len(scores)
     for name in sorted({name for score in scores for name in score.components}):
-        metrics[f"reward/component_{name}"] = fmean(score.components.get(name, 0.0) for score in scores)
+        metrics[f"reward/component_{name}"] = fmean([score.components.get(name, 0.0) for score in scores])
     return metrics
 
 

@@ -12,6 +12,7 @@ from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.fit.command import add_plan
+from medvie_rl.fit.scale_command import add_scale
 from medvie_rl.interrupts import StoppedBySignal, Terminated
 from medvie_rl.report.command import add_report
 from medvie_rl.rollouts_command import add_rollouts
@@ -23,6 +24,7 @@ _EPILOG = """examples:
   medvie train --config conf/local.yaml num_steps=20 seed=2  the same with other settings
   medvie train --config conf/qwen2_5_vl_7b.yaml --dry-run    check a configuration and print its plan
   medvie plan --config conf/qwen2_5_vl_7b.yaml --gpu H100    will it fit, and how long would a step take
+  medvie scale queries_per_step=512                          the same for larger policies on more GPUs, as a table
   medvie train --resume runs/RUN                             go on with a run that was stopped
   medvie train --resume runs/RUN learner.num_ranks=2         the same on other machines (see --help of train)
   medvie train --config conf/local.yaml --resume-if-exists runs/RUN   for jobs that a cluster restarts
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add_sft(commands)
     add_plan(commands)
     add_report(commands)
+    add_scale(commands)
     add_rollouts(commands)
     _add_export(commands)
     _add_extract(commands)

@@ -8,6 +8,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ class RecordWriter:
 def write_records(path: Path, records: Iterable[RolloutRecord], *, texts_left_out: str = "") -> None:
     """Write a step's records aside and rename them; `texts_left_out` says why they have no texts."""
     about = {"medvie_records_version": _VERSION, "medvie_texts_left_out": texts_left_out}
-    table = pa.Table.from_pylist([_to_row(record) for record in records], schema=_SCHEMA.with_metadata(about))
+    table = pa.Table.from_arrays(_columns(list(records)), schema=_SCHEMA.with_metadata(about))
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -281,22 +282,60 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: damaged, not readable as recorded rollouts ({what}); put it back from a copy")
 
 
-def _to_row(record: RolloutRecord) -> dict[str, Any]:
-    row = {item.name: getattr(record, item.name) for item in fields(record)}
-    return row | {
-        "columns": list(record.columns.items()),
-        "descriptions": list(record.descriptions.items()),
-        "response": _storable(record.response),
-        "components": list(record.components.items()),
-        "detail": _storable(record.detail),
-        "counts": asdict(record.counts),
-        "outcomes": [{"key": key, "outcome": outcome} for key, outcome in record.outcomes],
-    }
+def _columns(records: Sequence[RolloutRecord]) -> list[pa.Array]:
+    """By column, without an object for every row and leaf: that is most of what the driver of a large run does."""
+    columns = []
+    for field in _SCHEMA:
+        values = [getattr(record, field.name) for record in records]
+        if make := _MAKERS.get(field.name):
+            columns.append(make(values, field.type))
+        else:
+            stored = _STORED.get(field.name)
+            columns.append(pa.array(map(stored, values) if stored else values, type=field.type, size=len(values)))
+    return columns
+
+
+def _shared_lists(lists: Sequence[tuple[int, ...] | None], kind: pa.DataType) -> pa.Array:
+    """Lists as a column in which one that several rows have in common, as the traces of a query their prompt, is
+    converted once."""
+    distinct = {id(item): item for item in lists}
+    row_of = {identity: row for row, identity in enumerate(distinct)}
+    rows = pa.array([row_of[id(item)] for item in lists], type=pa.int64())
+    return pa.array(distinct.values(), type=kind, size=len(distinct)).take(rows)
+
+
+def _counts(counts: Sequence[LeafCounts], kind: pa.DataType) -> pa.Array:
+    columns = [pa.array([getattr(of_row, field.name) for of_row in counts], type=field.type) for field in kind]
+    return pa.StructArray.from_arrays(columns, fields=list(kind))
+
+
+def _outcomes(outcomes: Sequence[tuple[tuple[str, LeafOutcome], ...]], kind: pa.DataType) -> pa.Array:
+    leaf = list(kind.value_type)
+    columns = [
+        pa.array([pair[place] for of_row in outcomes for pair in of_row], type=field.type)
+        for place, field in enumerate(leaf)
+    ]
+    ends = pa.array(accumulate(map(len, outcomes), initial=0), type=pa.int32())
+    return pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(columns, fields=leaf), type=kind)
 
 
 def _storable(text: str | None) -> str | None:
     """A half of a surrogate pair is no text: what a policy or an error may say must not end the run."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_STORED: Mapping[str, Callable[[Any], Any]] = {
+    "columns": lambda columns: list(columns.items()),
+    "descriptions": lambda descriptions: list(descriptions.items()),
+    "response": _storable,
+    "components": lambda components: list(components.items()),
+    "detail": _storable,
+}  # what a field's column holds of it
+_MAKERS: Mapping[str, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
+    "prompt_ids": _shared_lists,
+    "counts": _counts,
+    "outcomes": _outcomes,
+}
 
 
 def _from_row(row: dict[str, Any]) -> RolloutRecord:

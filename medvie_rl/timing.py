@@ -10,6 +10,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
+        self._cpu = time.process_time()
         self._seconds: dict[str, float] = {}
 
     @contextmanager
@@ -30,6 +31,7 @@ class Stopwatch:
         return dict(self._seconds)
 
     def metrics(self) -> dict[str, float]:
-        """`time/PHASE` for every phase, and `time/step`."""
-        total = time.monotonic() - self._started
-        return {f"time/{phase}": seconds for phase, seconds in self._seconds.items()} | {"time/step": total}
+        """`time/PHASE` for every phase, `time/step` for all, and of that `time/driver_cpu`: what this process itself
+        worked, on all of its threads."""
+        whole = {"step": time.monotonic() - self._started, "driver_cpu": time.process_time() - self._cpu}
+        return {f"time/{phase}": seconds for phase, seconds in (self._seconds | whole).items()}

@@ -6,6 +6,7 @@ and recall, and the policy is updated by GRPO with a token-level loss and clip-h
 the document does not have, so that leaving out is learned as well as answering.
 """
 
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -38,14 +39,20 @@ from medvie_rl.run import Run, RunState
 from medvie_rl.sft import Demonstrations, sft_step
 from medvie_rl.summary import finish_run
 from medvie_rl.timing import Stopwatch
-from medvie_rl.workers import Workers, start_workers
+from medvie_rl.workers import WORKER_CLASSES, WorkerClasses, Workers, start_workers
 from rollout.types import RolloutGroup
 
 InFlight = Mapping[int, Sequence[RolloutGroup]]
 """Batches that were generated and not yet trained on, by step."""
 
 
-def train(config: Config, *, resume: Path | None = None, folder: Path | None = None) -> Path:
+def train(
+    config: Config,
+    *,
+    resume: Path | None = None,
+    folder: Path | None = None,
+    classes: WorkerClasses = WORKER_CLASSES,
+) -> Path:
     """Train a policy in a new run directory (`folder`, if named), or go on with the run in the folder `resume`, of
     which only the layout may have changed; returns the run's folder.
 
@@ -62,18 +69,17 @@ def train(config: Config, *, resume: Path | None = None, folder: Path | None = N
         failures, done = 0, False
         while not done:
             try:
-                _run_to_end(run, data, display)
+                _run_to_end(run, data, display, classes)
                 done = True
             except GangError as error:
                 failures += 1
                 display.notice(_going_on(run, error, failures))
     return run.folder
-    raise AssertionError("count() has no end")
 
 
-def _run_to_end(run: Run, data: RunData, display: Display) -> None:
+def _run_to_end(run: Run, data: RunData, display: Display, classes: WorkerClasses) -> None:
     """Start all actors, go on from the newest checkpoint, and finish."""
-    with start_workers(run.config, data, display.status, display.notice) as workers:
+    with start_workers(run.config, data, display.status, display.notice, classes) as workers:
         try:
             before, after, state = _train(run, data, workers, display)
             finish_run(run, data, state, before, after, display)
@@ -97,6 +103,7 @@ def _going_on(run: Run, error: GangError, failures: int) -> str:
 
 def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple[Evaluation, Evaluation, RunState]:
     config = run.config
+    gc.freeze()  # what was imported stays: looking through all of it takes half a second each time
     display.notice(workers.learner_summary)
     state, ahead = restore(run, workers, display.notice)
     run.start_logging(state, display.notice)

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoProcessor
 
-from cluster.actors import Pending, wait_for
+from cluster.actors import Pending, share, wait_for
 from cluster.cores import Place
 from cluster.pool import Work, WorkerPool
 from cluster.session import connect
@@ -19,6 +19,7 @@ from learner.types import ResponseKl, TrainingGroup, UpdateBatch, UpdateCost, Up
 from learner.worker import LearnerWorker
 from medvie_rl.batch import score_requests
 from medvie_rl.config import Config
+from medvie_rl.data.image_cache import ImageCache
 from medvie_rl.data.load import RunData
 from medvie_rl.data.ocr_prompt import OcrPrompts
 from medvie_rl.data.prompt_lengths import document_prompt_tokens
@@ -41,9 +42,24 @@ from rollout.worker import RolloutWorker
 _KEEP_BYTES = str(2**33)  # for glibc: more than an update on a CPU takes at once
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerClasses:
+    """What the actors are made of: these classes, or others with their methods."""
+
+    rollout: type = RolloutWorker
+    learner: type = LearnerWorker
+
+
+WORKER_CLASSES = WorkerClasses()
+
+
 @contextmanager
 def start_workers(
-    config: Config, data: RunData, status: Callable[[str], None], notice: Callable[[str], None]
+    config: Config,
+    data: RunData,
+    status: Callable[[str], None],
+    notice: Callable[[str], None],
+    classes: WorkerClasses = WORKER_CLASSES,
 ) -> Iterator["Workers"]:
     """Ray, and on it rollout workers, the reward actor and learner ranks, for the time of the context. `status` is told
     how starting goes, `notice` what happens to workers later."""
@@ -54,7 +70,7 @@ def start_workers(
     status("starting Ray")
     with connect(config.cluster, num_cpus=num_cpus, num_gpus=config.num_gpus, environment=environment):
         status("starting rollout engines, reward actor and learner (about half a minute)")
-        workers = Workers(config, data, processor, ocr, notice=notice)
+        workers = Workers(config, data, processor, ocr, classes, notice=notice)
         try:
             yield workers
         finally:
@@ -65,22 +81,30 @@ class Workers:
     """Handles to the actors. Each verb blocks until all actors concerned are done."""
 
     def __init__(
-        self, config: Config, data: RunData, processor: Any, ocr: OcrPrompts, *, notice: Callable[[str], None]
+        self,
+        config: Config,
+        data: RunData,
+        processor: Any,
+        ocr: OcrPrompts,
+        classes: WorkerClasses,
+        *,
+        notice: Callable[[str], None],
     ) -> None:
         self._config = config
         self._data = data
-        self._known_images: dict[Any, set[str]] = {}
+        self._images = ImageCache(data)
+        self._known_images: dict[Any, set[str]] = {}  # by engine, and of the learner
         self.processor = processor
         self._ocr = ocr
         layout = reserve(config, notice)
         self._reservation = layout.reservation
         self._rollouts, self._rewards, self._learners = layout.rollouts, layout.rewards, layout.learners
         of_rollouts, of_learners = choose_places(config, layout, notice)
-        self._start_rollouts(of_rollouts)
+        self._start_rollouts(classes.rollout, of_rollouts)
         self._rewards.start(RewardWorker, [(config.reward, data.schemas)], {})
         if config.rollout.sleep_while_learning:  # before the learner takes the GPUs' memory
             wait_for([actor.sleep.remote() for actor in self._rollouts.actors], "rollout engines to start and sleep")
-        self._start_learners(of_learners)
+        self._start_learners(classes.learner, of_learners)
         self._check_components()
         self._check_all_prompts()
         groups = [self._rewards, self._learners]
@@ -167,8 +191,7 @@ class Workers:
     def _learn(self, method: str, batches: Sequence[UpdateBatch], queries: Sequence[Query], what: str) -> Pending:
         """Begin to call a method of all learner ranks, each with its batch."""
         self._turns.become(Turn.LEARNING)
-        for actor in self._learners.actors:
-            self._send_images(actor, queries)
+        self._send_images(queries)
         calls = zip(self._learners.actors, batches, strict=True)
         return Pending([getattr(actor, method).remote(batch) for actor, batch in calls], what)
 
@@ -227,11 +250,11 @@ class Workers:
 
     # --- starting ----------------------------------------------------------------------------------------------------
 
-    def _start_rollouts(self, places: Sequence[Place | None]) -> None:
+    def _start_rollouts(self, worker_class: type, places: Sequence[Place | None]) -> None:
         config, lora = self._config.rollout, self._config.learner.lora
         adapter = AdapterSlot(rank=lora.rank, vision=bool(lora.vision_targets)) if self._config.adapter_apart else None
         arguments = [(config, self._config.model, adapter)] * config.num_workers
-        self._rollouts.start(RolloutWorker, arguments, worker_environment(config), places)
+        self._rollouts.start(worker_class, arguments, worker_environment(config), places)
 
     def _check_components(self) -> None:
         """Refuse a component of the reward that cannot be loaded on the reward actor's node, which alone needs it."""
@@ -240,7 +263,7 @@ class Workers:
         except ComponentLoadError as error:
             raise ConfigError(str(error)) from error
 
-    def _start_learners(self, places: Sequence[Place | None]) -> None:
+    def _start_learners(self, worker_class: type, places: Sequence[Place | None]) -> None:
         config, cluster = self._config.learner, self._config.cluster
         address, port = self._learners.meeting_point(cluster.learner_port)
         arguments = [
@@ -248,7 +271,7 @@ class Workers:
             for rank in range(config.num_ranks)
         ]
         environment = learner_environment(config, on_gpu=cluster.on_gpus)
-        self._learners.start(LearnerWorker, arguments, environment, places)
+        self._learners.start(worker_class, arguments, environment, places)
 
     # --- prompts and images ------------------------------------------------------------------------------------------
 
@@ -287,19 +310,20 @@ class Workers:
             columns=query.columns,
         )
 
-    def _send_images(self, actor: Any, queries: Sequence[Query]) -> None:
-        """Send what the actor has not got."""
-        if images := self._new_images(actor, queries):
-            wait_for([actor.add_images.remote(images)], "images to arrive")
+    def _send_images(self, queries: Sequence[Query]) -> None:
+        """Send the learner's ranks what they have not got, which is the same for all of them."""
+        if images := self._new_images(self._learners, queries):
+            shared = share(images)
+            wait_for([actor.add_images.remote(shared) for actor in self._learners.actors], "images to arrive")
 
-    def _new_images(self, actor: Any, queries: Sequence[Query]) -> dict[str, bytes]:
-        """The queries' images that the actor has not got: a document's images travel to an actor once."""
-        known = self._known_images.setdefault(actor, set())
+    def _new_images(self, receiver: Any, queries: Sequence[Query]) -> dict[str, bytes]:
+        """The queries' images that an engine, or the learner, has not got: a document's images travel there once."""
+        known = self._known_images.setdefault(receiver, set())
         images: dict[str, bytes] = {}
         for query in queries:
             if not known.issuperset(query.document.image_keys):
-                images |= self._data.images(query.document)
-        known.update(images)
+                images |= self._images.images(query.document)
+                known.update(query.document.image_keys)
         return images
 
     def _check_all_prompts(self) -> None:

@@ -4,7 +4,7 @@ A leaf is one scalar: the value of a key, one item of a list, one cell of a tabl
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -104,7 +104,8 @@ class LeafCounts:
         return self.correct / self.true if self.true else 0.0
 
     def __add__(self, other: "LeafCounts") -> "LeafCounts":
-        return LeafCounts(**{item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)})
+        names = self.__dataclass_fields__  # of every response of a step
+        return LeafCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
     @classmethod
     def of(cls, leaves: Iterable[Leaf]) -> "LeafCounts":

@@ -16,6 +16,7 @@ from medvie_rl.bench.documents import bench_open, bench_stream
 from medvie_rl.bench.imports import bench_import
 from medvie_rl.bench.pipeline import bench_depths, bench_rollouts, bench_step_against_bound
 from medvie_rl.bench.rewards import bench_against_nted, bench_flat, bench_table
+from medvie_rl.bench.scaling import bench_driver
 from medvie_rl.bench.steps import bench_against_trl, bench_reasoning_against_trl
 from medvie_rl.bench.sync import bench_gib_load, bench_gib_transport, bench_nano_load, bench_nano_transport
 from medvie_rl.bench.synth import bench_synth
@@ -36,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[], Result]] = {
     "rollout_tokens_per_s": bench_rollouts,
     "pipeline_step_vs_bound": bench_step_against_bound,
     "pipeline_depth1_vs_depth0": bench_depths,
+    "driver_overhead_us_per_rollout": bench_driver,
     "rl_step_vs_trl": bench_against_trl,
     "rl_step_vs_trl_reasoning": bench_reasoning_against_trl,
     "sync_vs_memcpy_nano": bench_nano_transport,

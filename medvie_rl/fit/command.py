@@ -20,29 +20,38 @@ def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "policy's config.json is read. Exit code 1: it does not fit.",
     )
     plan.add_argument("--config", type=Path, required=True, metavar="FILE")
-    plan.add_argument("--gpu", metavar="NAME", help="H100, H200, A100-80, A100-40, L40S, L4 or RTX-4090")
-    plan.add_argument("--gpus-per-node", type=int, default=8, metavar="N", help="default: 8")
-    plan.add_argument("--image-tokens", type=int, metavar="N", help="of a query's pages, on average (default: 1300)")
-    plan.add_argument("--text-tokens", type=int, metavar="N", help="of a query beside its pages (default: 400)")
-    plan.add_argument("--response-tokens", type=int, metavar="N", help="of a response, on average (default: 500)")
+    add_workload(plan)
+    plan.add_argument("--json", action="store_true", help="print the numbers for programs")
+    plan.set_defaults(command=_plan)
+
+
+def add_workload(command: argparse.ArgumentParser, *, gpu: str = "", network: float = 25.0) -> None:
+    """Options for what a step is assumed to be and to run on, and overrides of the configuration."""
+    of_gpu = f" (default: {gpu})" if gpu else ""
+    command.add_argument(
+        "--gpu", metavar="NAME", default=gpu, help=f"H100, H200, A100-80, A100-40, L40S, L4 or RTX-4090{of_gpu}"
+    )
+    command.add_argument("--gpus-per-node", type=int, default=8, metavar="N", help="default: 8")
+    command.add_argument("--image-tokens", type=int, metavar="N", help="of a query's pages, on average (default: 1300)")
+    command.add_argument("--text-tokens", type=int, metavar="N", help="of a query beside its pages (default: 400)")
+    command.add_argument("--response-tokens", type=int, metavar="N", help="of a response, on average (default: 500)")
     for name, what in (
         ("learner", "operations in updates"),
         ("prefill", "operations where engines read prompts"),
         ("decode", "memory bandwidth where engines write"),
         ("link", "bandwidth between GPUs"),
     ):
-        plan.add_argument(f"--{name}-fraction", type=float, metavar="F", help=f"achieved of the GPU's {what}")
-    plan.add_argument("--network", type=float, metavar="GB/S", help="between nodes (default: 25)")
-    plan.add_argument("--json", action="store_true", help="print the numbers for programs")
-    plan.add_argument("overrides", nargs="*", metavar="key=value")
-    plan.set_defaults(command=_plan)
+        command.add_argument(f"--{name}-fraction", type=float, metavar="F", help=f"achieved of the GPU's {what}")
+    command.add_argument("--network", type=float, metavar="GB/S", help=f"between nodes (default: {network:g})")
+    command.add_argument("overrides", nargs="*", metavar="key=value")
 
 
 def _plan(options: argparse.Namespace) -> int:
     from medvie_rl.config import load_config
-    from medvie_rl.fit.duration import Rates, duration
+    from medvie_rl.fit.duration import duration
     from medvie_rl.fit.estimate import estimate, ways_to_fit
     from medvie_rl.fit.gpus import find_gpu
+    from medvie_rl.fit.items import Rates
     from medvie_rl.fit.report import as_dict, as_text
     from medvie_rl.fit.shape import read_shape
     from medvie_rl.plan import describe_layout
@@ -53,8 +62,8 @@ def _plan(options: argparse.Namespace) -> int:
         raise UserError("--gpu: this configuration uses GPUs; name their kind, e.g. --gpu H100")
     gpu = find_gpu(options.gpu) if options.gpu and on_gpus else None
     shape = read_shape(config.model)
-    work = _workload(options, config.rollout.max_model_len, config.rollout.max_response_tokens)
-    rates = _rates(options, Rates())
+    work = workload_of(options, config.rollout.max_model_len, config.rollout.max_response_tokens)
+    rates = rates_of(options, Rates())
     found = estimate(config, shape, work, gpu)
     seconds = duration(config, shape, work, gpu, rates, gpus_per_node=options.gpus_per_node) if gpu else None
     ways = ways_to_fit(config, shape, work, gpu) if gpu and not found.fits else []
@@ -66,7 +75,8 @@ def _plan(options: argparse.Namespace) -> int:
     return 0 if found.fits else 1
 
 
-def _workload(options: argparse.Namespace, max_model_len: int, max_response: int) -> Any:
+def workload_of(options: argparse.Namespace, max_model_len: int, max_response: int) -> Any:
+    """The average query and response that the options name; raises UserError for what cannot be sampled."""
     from medvie_rl.fit.items import Workload
 
     image = 1300 if options.image_tokens is None else options.image_tokens
@@ -88,7 +98,8 @@ def _workload(options: argparse.Namespace, max_model_len: int, max_response: int
     return Workload(image_tokens=image, prompt_tokens=max(1, image + text), response_tokens=response)
 
 
-def _rates(options: argparse.Namespace, defaults: Any) -> Any:
+def rates_of(options: argparse.Namespace, defaults: Any) -> Any:
+    """What the options say is achieved; raises UserError for a share that is none."""
     given = {name: getattr(options, f"{name}_fraction") for name in _FRACTIONS} | {"network": options.network}
     for name, value in given.items():
         if value is not None and not (0 < value <= 1 or (name == "network" and value > 0)):

@@ -1,4 +1,4 @@
-"""First-order seconds of a step, and bytes of a sync: floating-point operations and bytes over rates.
+"""First-order seconds of a step: floating-point operations and bytes over rates.
 
 A forward pass takes 2 operations for each parameter and token, a backward pass twice as many (arXiv 2001.08361, table
 1), half of them for the gradients of weights, and attention 4 x layers x width for each pair of tokens that see each
@@ -11,22 +11,12 @@ from dataclasses import dataclass
 
 from medvie_rl.config import Config
 from medvie_rl.fit.gpus import Gpu
-from medvie_rl.fit.items import BYTES, Workload
-from medvie_rl.fit.rollout import engine_memory
+from medvie_rl.fit.items import BYTES, Rates, Workload
+from medvie_rl.fit.rollout import engine_memory, kv_bytes
 from medvie_rl.fit.shape import PolicyShape
+from medvie_rl.fit.weight_path import HOST_BANDWIDTH, WeightPath, link_rate, weight_path
 
-HOST_BANDWIDTH = 50.0  # GB/s, assumed, of CPU memory: an optimizer in it, weights through Ray's object store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """What is achieved of the peaks."""
-
-    learner: float = 0.2  # of the GPU's operations in updates
-    prefill: float = 0.4  # the same where engines read prompts
-    decode: float = 0.5  # of the GPU's memory bandwidth where engines write responses
-    link: float = 0.6  # of what GPUs are connected by
-    network: float = 25.0  # GB/s of a node's connection to others, where the learner or a sync spans nodes
+_REDUCE_SECONDS = 1e-5  # assumed: the delay of an all-reduce within a node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +28,7 @@ class Duration:
     optimizer: float
     gathering: float  # ZeRO's own traffic
     syncing: float
-    sync_bytes: float  # that the learner sends
+    sync: WeightPath  # its parts
     step: float
     learner_flops: float  # of all ranks in one step
 
@@ -48,24 +38,29 @@ def duration(
 ) -> Duration:
     """The estimate for one step with all groups trained on."""
     operations = learner_flops(config, shape, work)
-    ranks = config.learner.num_ranks
-    learning = operations / ranks / (rates.learner * gpu.tflops * 1e12)
-    sampling = _sampling(config, shape, work, gpu, rates)
+    learning = operations * _largest_share(config) / (rates.learner * gpu.tflops * 1e12)
+    sampling = sampling_seconds(config, shape, work, gpu, rates)
     optimizer, gathering = _optimizer(config, shape, gpu), _gathering(config, shape, work, gpu, rates, gpus_per_node)
-    sync_bytes = bytes_of_sync(config, shape)
-    syncing = sync_bytes / (1e9 * _sync_rate(config, gpu, rates, gpus_per_node))
+    sync = weight_path(config, shape, gpu, rates, gpus_per_node=gpus_per_node)
     update = learning + optimizer + gathering
-    step = (max(sampling, update) if config.pipeline_depth else sampling + update) + syncing
+    step = (max(sampling, update) if config.pipeline_depth else sampling + update) + sync.seconds
     return Duration(
         sampling=sampling,
         learning=learning,
         optimizer=optimizer,
         gathering=gathering,
-        syncing=syncing,
-        sync_bytes=sync_bytes,
+        syncing=sync.seconds,
+        sync=sync,
         step=step,
         learner_flops=operations,
     )
+
+
+def _largest_share(config: Config) -> float:
+    """Of a step's groups, on the rank that has the most: groups are not divided among ranks."""
+    minibatches = config.learner.minibatches_per_step
+    of_rank = math.ceil(config.queries_per_step / minibatches / config.learner.num_ranks)
+    return minibatches * of_rank / config.queries_per_step
 
 
 def forward_flops(shape: PolicyShape, work: Workload, num_responses: int) -> float:
@@ -98,28 +93,41 @@ def encoder_flops(shape: PolicyShape, work: Workload) -> float:
     return 2 * shape.vision_parameters * work.image_tokens * shape.vision.merge**2
 
 
-def bytes_of_sync(config: Config, shape: PolicyShape) -> float:
-    """From the second sync on: a frozen vision tower is not sent again, of LoRA the adapter alone is sent."""
-    size = BYTES[config.rollout.dtype]
-    if config.adapter_apart:
-        return size * shape.trained_parameters(config.learner)
-    frozen = 0 if config.learner.trains_vision else shape.vision_parameters
-    return size * (shape.num_parameters - frozen)
-
-
-def _sampling(config: Config, shape: PolicyShape, work: Workload, gpu: Gpu, rates: Rates) -> float:
+def sampling_seconds(config: Config, shape: PolicyShape, work: Workload, gpu: Gpu, rates: Rates) -> float:
+    """Of the engine with the most queries: reading their prompts once each, then writing in waves of as many sequences
+    as it holds. A token of all of them reads the weights and their caches once, or takes its operations if that is
+    longer."""
     rollout = config.rollout
-    gpus = rollout.tensor_parallel_size
-    queries = config.queries_per_step / rollout.num_workers
+    gpus, size = rollout.tensor_parallel_size, BYTES[rollout.dtype]
+    queries = math.ceil(config.queries_per_step / rollout.num_workers)
     prefill = forward_flops(shape, work, 0) + encoder_flops(shape, work)
-    reading = queries * prefill / (gpus * rates.prefill * gpu.tflops * 1e12)
-    at_once = engine_memory(config, shape, gpu.memory_gib * 2**30).concurrency
+    rate = gpus * rates.prefill * gpu.tflops * 1e12
+    reading = queries * (prefill / rate + _reducing(shape, work.prompt_tokens, gpus, size, gpu, rates))
+    at_once = _num_at_once(config, shape, work, gpu)
     waves = math.ceil(queries * config.num_traces / at_once)
-    size = BYTES[rollout.dtype]
     cached = 2 * shape.layers * shape.key_value * size * (work.prompt_tokens + work.response_tokens / 2)
-    weights = size * (shape.layer_parameters + shape.embedding_parameters)
-    of_token = (weights + at_once * cached) / (gpus * rates.decode * gpu.bandwidth * 1e12)
+    parameters = shape.layer_parameters + shape.embedding_parameters
+    bandwidth = gpus * rates.decode * gpu.bandwidth * 1e12
+    of_token = max((size * parameters + at_once * cached) / bandwidth, 2 * parameters * at_once / rate)
+    of_token += _reducing(shape, at_once, gpus, size, gpu, rates)
     return reading + waves * work.response_tokens * of_token
+
+
+def _reducing(shape: PolicyShape, tokens: int, num_gpus: int, size: int, gpu: Gpu, rates: Rates) -> float:
+    """A tensor parallel forward pass of so many tokens: two all-reduces a layer (arXiv 1909.08053, section 3), of S
+    bytes among n GPUs each 2 S (n - 1) / n / B (nccl-tests, doc/PERFORMANCE.md) and a delay."""
+    if num_gpus == 1:
+        return 0.0
+    of_bytes = 2 * (1 - 1 / num_gpus) * size * tokens * shape.hidden / (1e9 * rates.link * gpu.link)
+    return 2 * shape.layers * (of_bytes + _REDUCE_SECONDS)
+
+
+def _num_at_once(config: Config, shape: PolicyShape, work: Workload, gpu: Gpu) -> int:
+    """Sequences that an engine writes at the same time: as many as it may, and its KV cache holds on average."""
+    engine = engine_memory(config, shape, gpu.memory_gib * 2**30)
+    shared = config.num_traces if config.rollout.enable_prefix_caching else 1
+    of_sequence = kv_bytes(config.rollout, shape, math.ceil(work.prompt_tokens / shared + work.response_tokens))
+    return max(1, min(engine.concurrency, int(engine.kv_cache / of_sequence)))
 
 
 def _optimizer(config: Config, shape: PolicyShape, gpu: Gpu) -> float:
@@ -147,17 +155,5 @@ def _gathering(config: Config, shape: PolicyShape, work: Workload, gpu: Gpu, rat
         sent += micro_batches * (3 if learner.gradient_checkpointing else 2) * size * gathered
     else:
         sent += updates * size * trained
-    spans = learner.num_ranks > gpus_per_node
-    rate = rates.network if spans else rates.link * gpu.link  # a ring crosses between nodes once
+    rate = link_rate(learner.num_ranks, gpu, rates, gpus_per_node)
     return sent * (1 - 1 / learner.num_ranks) / (1e9 * rate)
-
-
-def _sync_rate(config: Config, gpu: Gpu, rates: Rates, gpus_per_node: int) -> float:
-    """GB/s. Loading in the engine is not counted."""
-    transport = "object_store" if config.adapter_apart else config.transport
-    if transport == "ipc":
-        return gpu.bandwidth * 1000 / 2
-    if transport == "object_store":
-        return min(HOST_BANDWIDTH / 2, rates.network)
-    within = config.num_gpus <= gpus_per_node
-    return rates.link * gpu.link if within else rates.network

@@ -28,6 +28,17 @@ class Workload:
     response_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What is achieved of the peaks."""
+
+    learner: float = 0.2  # of the GPU's operations in updates
+    prefill: float = 0.4  # the same where engines read prompts
+    decode: float = 0.5  # of the GPU's memory bandwidth where engines write responses
+    link: float = 0.6  # of what GPUs are connected by
+    network: float = 25.0  # GB/s of a node's connection to others, where the learner or a sync spans nodes
+
+
 def total(items: list[Item]) -> float:
     return sum(item.num_bytes for item in items)
 

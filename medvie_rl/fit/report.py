@@ -4,10 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 from medvie_rl.config import Config
-from medvie_rl.fit.duration import Duration, Rates
+from medvie_rl.fit.duration import Duration
 from medvie_rl.fit.estimate import Estimate
 from medvie_rl.fit.gpus import Gpu
-from medvie_rl.fit.items import GIB, Item, Workload, total
+from medvie_rl.fit.items import GIB, Item, Rates, Workload, total
 from medvie_rl.fit.shape import PolicyShape
 
 
@@ -62,6 +62,7 @@ def as_text(
 
 def _time(config: Config, seconds: Duration, work: Workload, rates: Rates) -> list[str]:
     overlap = "the longer of sampling and update" if config.pipeline_depth else "one after the other"
+    sync = seconds.sync
     how = "the adapter, through the object store" if config.adapter_apart else config.transport
     return [
         f"Step, to first order (prompts of {work.prompt_tokens:,} tokens, {work.image_tokens:,} of them image, "
@@ -72,7 +73,8 @@ def _time(config: Config, seconds: Duration, work: Workload, rates: Rates) -> li
         f"  {seconds.learning:8.1f} s  forward and backward passes, {seconds.learner_flops / 1e15:,.1f} PFLOP in all",
         f"  {seconds.optimizer:8.1f} s  optimizer",
         f"  {seconds.gathering:8.1f} s  ZeRO's traffic",
-        f"  {seconds.syncing:8.1f} s  sync of {_size(seconds.sync_bytes)} ({how}; loading in the engines not counted)",
+        f"  {sync.seconds:8.1f} s  sync of {_size(sync.num_bytes)} ({how}): gathering {sync.gathering:.1f}, sending "
+        f"{sync.sending:.1f}, digests {sync.hashing:.1f}, loading {sync.loading:.1f}",
         "  not counted: evaluation, checkpoints, scoring, images seen for the first time",
     ]
 

@@ -109,7 +109,7 @@ def _working(rollout: RolloutConfig, shape: PolicyShape, *, on_gpu: bool) -> lis
 
 
 def _concurrency(config: Config) -> int:
-    of_step = math.ceil(config.queries_per_step * config.num_traces / config.rollout.num_workers)
+    of_step = math.ceil(config.queries_per_step / config.rollout.num_workers) * config.num_traces
     return min(config.rollout.max_num_seqs, of_step)
 
 

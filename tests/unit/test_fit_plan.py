@@ -8,9 +8,9 @@ import pytest
 
 from medvie_rl.cli import main
 from medvie_rl.config import load_config
-from medvie_rl.fit.duration import Rates, duration, forward_flops
+from medvie_rl.fit.duration import duration, forward_flops, sampling_seconds
 from medvie_rl.fit.gpus import find_gpu
-from medvie_rl.fit.items import Workload
+from medvie_rl.fit.items import Rates, Workload
 from medvie_rl.fit.shape import read_shape
 
 RECIPES = sorted(Path("conf").glob("*.yaml"))
@@ -76,7 +76,7 @@ def test_numbers_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     step = found["step"]
     parts = ("sampling", "learning", "optimizer", "gathering", "syncing")
     assert step["step"] == pytest.approx(sum(step[part] for part in parts))
-    assert step["sync_bytes"] == 2 * (8_292_166_656 - 676_550_144)  # bfloat16, the frozen vision tower stays
+    assert step["sync"]["num_bytes"] == 2 * (8_292_166_656 - 676_550_144)  # bfloat16, the frozen vision tower stays
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,29 @@ def test_time_follows_from_rates_and_layout() -> None:
     assert ahead.step == pytest.approx(max(one.sampling, update) + one.syncing)
     apart = duration(config, shape, work, h100, Rates(), gpus_per_node=2)  # ranks over two nodes
     assert apart.gathering > one.gathering
+
+
+def test_the_rank_and_the_engine_with_the_most_queries_set_the_time() -> None:
+    shape, h100 = read_shape("Qwen/Qwen2.5-VL-7B-Instruct"), find_gpu("H100")
+    work = Workload(image_tokens=1300, prompt_tokens=1700, response_tokens=500)
+    even, odd = (load_config(PAPER, [f"queries_per_step={queries}"]) for queries in (8, 5))  # on 4 ranks, 4 engines
+    times = [duration(config, shape, work, h100, Rates(), gpus_per_node=8) for config in (even, odd)]
+    assert times[0].learning == pytest.approx(times[1].learning)  # two groups on the fullest rank
+    assert times[0].sampling == pytest.approx(times[1].sampling)
+
+
+def test_sampling_by_hand() -> None:
+    """One engine of 2 GPUs, 16 queries of 8 traces: one wave of 128, each token reading weights and caches."""
+    config = load_config(
+        PAPER,
+        ["queries_per_step=16", "rollout.num_workers=1", "rollout.tensor_parallel_size=2"],
+    )
+    shape, work = read_shape(config.model), Workload(image_tokens=100, prompt_tokens=200, response_tokens=50)
+    layers = 28 * (2 * 3584**2 + 2 * 3584 * 512 + 3584 + 2 * 512 + 3 * 3584 * 18944 + 2 * 3584) + 3584
+    vision = 676_550_144
+    reading = 2 * layers * 200 + 4 * 28 * 3584 * 200**2 / 2 + 2 * vision * 100 * 4
+    read_seconds = 16 * (reading / (2 * 0.4 * 989.5e12) + 2 * 28 * (2 * 3584 * 200 / 270e9 + 1e-5))
+    moved = 2 * (layers + 152_064 * 3584) + 128 * 2 * 28 * 512 * 2 * (200 + 25)
+    of_token = moved / (2 * 0.5 * 3.35e12) + 2 * 28 * (2 * 3584 * 128 / 270e9 + 1e-5)
+    by_hand = read_seconds + 50 * of_token
+    assert sampling_seconds(config, shape, work, find_gpu("H100"), Rates()) == pytest.approx(by_hand)

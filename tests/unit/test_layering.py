@@ -12,6 +12,7 @@ LEAVES = ("rewards", "rollout", "learner", "cluster")
 OURS = (*LEAVES, "medvie_rl")
 HEAVY = {"vllm": "rollout", "deepspeed": "learner"}
 LIGHT_MODULES = (
+    "medvie_rl.bench.simulated",
     "medvie_rl.cli",
     "medvie_rl.config",
     "medvie_rl.data.queries",
@@ -24,6 +25,8 @@ LIGHT_MODULES = (
     "medvie_rl.fit.command",
     "medvie_rl.fit.duration",
     "medvie_rl.fit.report",
+    "medvie_rl.fit.scale",
+    "medvie_rl.fit.scale_command",
     "medvie_rl.plan",
     "medvie_rl.rails",
     "medvie_rl.records",
