@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,12 +34,13 @@ def connect(
     address = config.address or os.environ.get("RAY_ADDRESS", "")
     if address:
         _check_answers(address, "cluster.address" if config.address else "RAY_ADDRESS")
-        ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="error")
+        with _keeping_signals():
+            ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="error")
     else:
         _check_gpus(num_gpus)
         store = config.object_store_mib * 2**20
         _check_shared_memory(store)
-        with _listening_on_loopback():
+        with _keeping_signals(), _listening_on_loopback():
             ray.init(
                 address="local",  # else it joins whatever else runs on this machine
                 num_cpus=config.local_cpus or max(1, int(num_cpus + 0.999)),
@@ -51,6 +54,15 @@ def connect(
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _keeping_signals() -> Iterator[None]:
+    """Ray's own handler of SIGTERM, which it installs when it starts, ends the process by abort()."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.fit.command import add_plan
 from medvie_rl.fit.scale_command import add_scale
-from medvie_rl.interrupts import StoppedBySignal, Terminated
+from medvie_rl.interrupts import StoppedBySignal, interrupted_by
 from medvie_rl.report.command import add_report
 from medvie_rl.rollouts_command import add_rollouts
 from medvie_rl.sft_command import add_sft
@@ -49,10 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except KeyboardInterrupt as interrupt:
-        terminated = isinstance(interrupt, Terminated)
-        print("terminated" if terminated else "interrupted", file=sys.stderr)
-        return 143 if terminated else 130
+    except KeyboardInterrupt:
+        print(f"stopped by {interrupted_by().name}", file=sys.stderr)
+        return 128 + interrupted_by()
     except StoppedBySignal as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.number

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_last = signal.SIGINT
 
 
 class StoppedBySignal(Exception):
@@ -19,10 +20,6 @@ class StoppedBySignal(Exception):
         return f"stopped by {signal.Signals(self.number).name}: {self.hint}"
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM at a moment at which nothing is waited for."""
-
-
 class Interrupts:
     """Which signal came, if any."""
 
@@ -31,17 +28,25 @@ class Interrupts:
 
 
 def interrupt_at_sigterm() -> None:
-    """From now on SIGTERM ends the process as Ctrl-C does, by Terminated: what was started is ended, too."""
+    """From now on SIGTERM ends the process as Ctrl-C does: what was started is ended, too."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    global _last
+    _last = signal.Signals(number)
+    raise KeyboardInterrupt
+
+
+def interrupted_by() -> signal.Signals:
+    """The signal behind a KeyboardInterrupt: an exception of our own would not do, since Ray raises another in place of
+    one that comes while it waits."""
+    return _last
 
 
 @contextmanager
 def stopping_between_steps(notice: Callable[[str], None]) -> Iterator[Interrupts]:
-    """Inside, the first signal is noted only; the second raises KeyboardInterrupt, or Terminated, as one outside."""
+    """Inside, the first signal is noted only; the second raises KeyboardInterrupt, as one outside does."""
     noted = Interrupts()
 
     def handle(number: int, _: FrameType | None) -> None:

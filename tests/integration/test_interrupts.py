@@ -27,7 +27,7 @@ def test_a_run_that_is_terminated_while_it_starts_leaves_nothing(tmp_path: Path)
     started = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     _, errors = process.communicate(timeout=_SECONDS)
-    assert process.returncode == 143 and errors.endswith("terminated\n")
+    assert process.returncode == 143 and errors.endswith("stopped by SIGTERM\n")
     _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive, "the run left processes behind"
 
