@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from learner_ranks import run_ranks
 from medvie_rl.config import load_config
 from medvie_rl.fit.items import GIB, Workload
-from shaped import gpu_of, measure_rl_steps, measure_updates, save_shaped_policy
+from shaped import UPDATES, gpu_of, measure_rl_steps, measure_updates, save_shaped_policy
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(2400)]
 RECIPE = Path("conf/qwen2_5_vl_7b_lora_1_gpu.yaml")
 WORK = Workload(image_tokens=1300, prompt_tokens=1700, response_tokens=500)
-NUM_GROUPS, NUM_UPDATES = 4, 3
+NUM_UPDATES = 3
 LOWEST, HIGHEST = 0.75, 1.05  # measured over estimated: a plan that says "fits" must not be exceeded
 Record = Callable[[str, dict[str, Any]], None]
 
@@ -46,24 +46,15 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("checkpointing", [True, False], ids=["checkpointing", "all kept"])
-def test_updates_take_the_memory_that_the_plan_says(base: Path, checkpointing: bool, record: Record) -> None:
+@pytest.mark.parametrize("kind", UPDATES)
+def test_updates_take_the_memory_that_the_plan_says(base: Path, kind: str, record: Record) -> None:
     import torch
 
     gpu = gpu_of(torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory / GIB)
-    # All activations of 7B parameters take 3 MB a token: one row at a time then.
-    tokens = 16384 if checkpointing else 6144
-    config = load_config(
-        RECIPE,
-        [
-            f"queries_per_step={NUM_GROUPS}",
-            f"learner.gradient_checkpointing={str(checkpointing).lower()}",
-            f"learner.max_tokens_per_micro_batch={tokens}",
-        ],
-    )
+    config = load_config(RECIPE, UPDATES[kind])
     arguments = (str(base), config, WORK, NUM_UPDATES, gpu.tflops if gpu else None)
     (found,) = run_ranks(measure_updates, 1, *arguments)
-    record(f"update of {base.name}, LoRA, {'checkpointing' if checkpointing else 'all kept'}", asdict(found))
+    record(f"update of {base.name}, LoRA, {kind}", asdict(found))
     assert LOWEST < found.measured_gib / found.estimated_gib < HIGHEST
     if found.hfu is not None:
         assert 0.01 < found.hfu < 1

@@ -15,7 +15,7 @@ from learner_ranks import run_ranks
 from medvie_rl.config import load_config
 from medvie_rl.fit.items import Workload
 from packed import packed_against_naive
-from shaped import gpu_of, measure_rl_steps, measure_updates, save_shaped_policy
+from shaped import RL_STEPS, UPDATES, gpu_of, measure_rl_steps, measure_updates, save_shaped_policy
 
 RECIPE = Path("conf/qwen2_5_vl_7b_lora_1_gpu.yaml")
 SMALL_TEXT: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "vocab_size": 600,
@@ -49,6 +49,12 @@ def small_policy(name: str, folder: Path) -> Path:
 def test_packed_rows_are_compared(family: str, frozen: bool) -> None:
     logprobs, gradients, at_fault = packed_against_naive("cpu", family, SHARED_PROMPT, frozen=frozen)
     assert logprobs < 1e-5 and gradients < 1e-5 and at_fault > 1e-2
+
+
+@pytest.mark.parametrize("kind", UPDATES)
+def test_the_gpus_settings_are_read(kind: str) -> None:
+    load_config(RECIPE, UPDATES[kind])
+    load_config(RECIPE, RL_STEPS)
 
 
 @pytest.mark.parametrize("name", OF_FAMILY)
