@@ -63,7 +63,8 @@ def test_ranks_that_shard_every_tensor_give_what_one_rank_gives(tmp_path: Path) 
         assert max(relative_errors(weights, expected).values()) < 1e-3
 
 
-@pytest.mark.parametrize("frozen", ["true", pytest.param("false", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("frozen", ["true", "false"])
 def test_a_run_trains_it_and_exports_it(frozen: str, tmp_path: Path) -> None:
     base = save_qwen3_vl(tmp_path / "base", seed=1)
     settings = (*SMALL, *TWO_STEPS, f"model={base}", f"learner.freeze_vision={frozen}")
