@@ -85,7 +85,7 @@ test-gpu: $(READY_DEV)  ## on a machine with a GPU; prints what was measured and
 	$(BIN)/python -m pytest tests/gpu -m gpu -s $(ARGS)
 
 submit: $(READY)  ## submit a job to the Ray cluster at ADDRESS: make submit ADDRESS=http://head:8265 CONFIG=conf/qwen2_5_vl_7b.yaml
-	RAY_AUTH_MODE=token $(BIN)/ray job submit --address $(or $(ADDRESS),http://127.0.0.1:8265) --working-dir . -- python -m medvie_rl train --config $(or $(CONFIG),conf/local.yaml) $(ARGS)
+	RAY_AUTH_MODE=token $(BIN)/ray job submit --address $(or $(ADDRESS),http://127.0.0.1:8265) --working-dir . -- exec python -m medvie_rl train --config $(or $(CONFIG),conf/local.yaml) $(ARGS)
 
 clean:  ## remove the environment and caches (runs/ stays)
 	@[ -z "$(MADE_HERE)" ] || rm -rf $(VENV)

@@ -98,7 +98,7 @@ run_job() {
     local repository=$1 run_dir=$2 config=$3 code=0
     shift 3
     ray job submit --address "$DASHBOARD" --submission-id "$SUBMISSION" --working-dir "$repository" -- \
-        python -m medvie_rl train --config "$config" --resume-if-exists "$run_dir" "$@" &
+        exec python -m medvie_rl train --config "$config" --resume-if-exists "$run_dir" "$@" &
     SUBMIT_PID=$!
     trap stop_job TERM
     wait "$SUBMIT_PID" || code=$?

@@ -12,7 +12,7 @@ from ray_nodes import RayNodes, ray_nodes
 from runs import SMALL, assert_same_run, metrics_of, only_run, resume_command, run_to_end, summary_of, without_times
 
 SECONDS = 600
-JOB = ["python", "-m", "medvie_rl", "train", "--config", "conf/local.yaml", *SMALL]
+JOB = ["exec", "python", "-m", "medvie_rl", "train", "--config", "conf/local.yaml", *SMALL]
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,16 @@ def test_a_job_over_five_nodes_survives_the_loss_of_an_engines_and_of_a_ranks_no
     with ray_nodes(tmp_path / "nodes", num_cpus=1, apart=True, environment=SOON) as nodes:
         for _ in range(4):
             nodes.add(num_cpus=1)  # room for one rank or engine each
-        job = ["python", "-m", "medvie_rl", "train", "--config", "conf/local.yaml", f"output_dir={tmp_path / 'runs'}"]
+        job = [
+            "exec",
+            "python",
+            "-m",
+            "medvie_rl",
+            "train",
+            "--config",
+            "conf/local.yaml",
+            f"output_dir={tmp_path / 'runs'}",
+        ]
         result = nodes.submit("--no-wait", "--submission-id", "spread", job=[*job, *SPREAD])
         assert result.returncode == 0, result.stderr
 

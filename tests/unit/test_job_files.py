@@ -128,8 +128,8 @@ def test_the_entrypoint_is_a_run_that_the_workers_can_hold(capsys: pytest.Captur
 
 def plan_of(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """What our own command line makes of a job's command."""
-    assert command[:3] == ["python", "-m", "medvie_rl"]
-    assert main([*command[3:], "--dry-run"]) == 0
+    assert command[:4] == ["exec", "python", "-m", "medvie_rl"]
+    assert main([*command[4:], "--dry-run"]) == 0
     return capsys.readouterr().out
 
 

@@ -122,8 +122,8 @@ def test_the_head_comes_first_then_the_workers_then_the_job(
     assert not list((tmp_path / ".ray").iterdir()), "the token outlives the job"
     assert_ray_accepts(calls)
     command = shlex.split(entrypoint_of(job["arguments"]))
-    assert command[:3] == ["python", "-m", "medvie_rl"]
-    assert main([*command[3:], "--dry-run"]) == 0
+    assert command[:4] == ["exec", "python", "-m", "medvie_rl"]
+    assert main([*command[4:], "--dry-run"]) == 0
     assert "name: two words" in capsys.readouterr().out
     assert command[command.index("--resume-if-exists") + 1] == run_dir
     assert not (tmp_path / "scontrol").exists(), "a finished job is not queued again"
