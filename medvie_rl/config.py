@@ -21,10 +21,11 @@ from medvie_rl.data.ocr_prompt import OcrConfig
 from medvie_rl.data.queries import QueryConfig
 from medvie_rl.dynamic_sampling_config import DynamicSamplingConfig
 from medvie_rl.errors import ConfigError
+from medvie_rl.layout_config import check_layout
 from medvie_rl.rails import RailsConfig
 from medvie_rl.records_config import RecordsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
-from medvie_rl.sync_config import SyncConfig, check_layout, check_sync, resolved_transport
+from medvie_rl.sync_config import SyncConfig, check_sync, resolved_transport
 from rewards.config import RewardConfig
 from rollout.config import AnswerSampling, RolloutConfig
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from learner.config import LearnerConfig
 from medvie_rl.config import Config, to_yaml
 from medvie_rl.errors import ConfigError
+from medvie_rl.layout_config import takes_turns
 from medvie_rl.records import recorded_steps
-from medvie_rl.sync_config import takes_turns
 
 
 def describe_plan(config: Config) -> str:

@@ -66,15 +66,14 @@ def train(
     run = Run.open(resume, config) if resume else Run.create(config, folder)
     run.check_inputs(inputs)
     with Display(run.folder, config) as display:
-        failures, done = 0, False
-        while not done:
+        failures = 0
+        while True:
             try:
                 _run_to_end(run, data, display, classes)
-                done = True
+                return run.folder
             except GangError as error:
                 failures += 1
                 display.notice(_going_on(run, error, failures))
-    return run.folder
 
 
 def _run_to_end(run: Run, data: RunData, display: Display, classes: WorkerClasses) -> None:

@@ -1,6 +1,5 @@
 """Running a command as a user would, watching its memory, and reading what a run of the product logged."""
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from medvie_rl.bench.step_settings import CONFIG
+from medvie_rl.run import read_metrics
 
 _MEMORY_SECONDS = 0.5  # between two looks at a command's memory
 _ONLY_STEPS = (
@@ -35,9 +35,13 @@ def run_steps(overrides: Sequence[str], num_steps: int) -> tuple[list[dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         settings = (*overrides, *_ONLY_STEPS, f"num_steps={num_steps}", f"output_dir={folder}")
         finished = run_command([sys.executable, "-m", "medvie_rl", "train", "--config", str(CONFIG), *settings])
-        (metrics_file,) = Path(folder).glob("*/metrics.jsonl")
-        lines = [json.loads(line) for line in metrics_file.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if "time/step" in line], finished.peak_mib
+        (run,) = Path(folder).iterdir()
+        return read_steps(run), finished.peak_mib
+
+
+def read_steps(run: Path) -> list[dict[str, Any]]:
+    """The metrics of every step of the run in a folder."""
+    return [line for line in read_metrics(run) if "time/step" in line]
 
 
 def run_command(command: Sequence[str]) -> Finished:

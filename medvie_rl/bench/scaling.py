@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from medvie_rl.bench.product import read_steps
 from medvie_rl.bench.types import Result
 
 _CONFIG = Path("conf/qwen2_5_vl_7b.yaml")
@@ -44,7 +45,7 @@ def bench_driver() -> Result:
     with tempfile.TemporaryDirectory() as folder:
         write_documents(Path(folder) / "data", scale.num_documents)
         _run_apart(Path(folder), scale)
-        lines = _steps(Path(folder))
+        lines = read_steps(Path(folder) / "run")
     first, steps = lines[0], lines[1:]
     of_step = fmean(step["time/driver_cpu"] for step in steps)
     tokens = fmean(step["rollout/tokens_mean"] for step in steps)
@@ -151,11 +152,6 @@ def _overrides(folder: Path, scale: Scale) -> list[str]:
         "cluster.object_store_mib=1024",
         "cluster.health_seconds=600",
     ]
-
-
-def _steps(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [line for line in map(json.loads, lines) if "time/step" in line]
 
 
 def main(arguments: Sequence[str]) -> None:

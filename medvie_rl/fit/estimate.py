@@ -11,7 +11,7 @@ from medvie_rl.fit.items import GIB, Item, Workload, total
 from medvie_rl.fit.learner import CONTEXT, LearnerMemory, learner_memory
 from medvie_rl.fit.rollout import EngineMemory, engine_memory
 from medvie_rl.fit.shape import PolicyShape
-from medvie_rl.sync_config import takes_turns
+from medvie_rl.layout_config import takes_turns
 
 _MARGIN = 0.97  # of a GPU's memory may be planned with: other processes, fragments
 

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,21 @@ def share_of_equal_tokens(ours: Sequence[RolloutRecord], theirs: Sequence[Rollou
 
 def at_step(process: "subprocess.Popen[Any]", output_dir: Path, *, step: int) -> None:
     """Wait until the run in `output_dir` has done a step."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not any(entry["step"] >= step for run in output_dir.glob("*") for entry in metrics_of(run)):
+    for entry in newest_metrics(output_dir, told=lambda: f"the run did not come to step {step}"):
+        if entry["step"] >= step:
+            return
         assert process.poll() is None, "the run ended before"
-        assert time.monotonic() < deadline, f"the run did not come to step {step}"
+
+
+def newest_metrics(
+    output_dir: Path, *, told: Callable[[], str], seconds: float = TIMEOUT_SECONDS
+) -> Iterator[dict[str, Any]]:
+    """The newest metrics of the run in `output_dir`, again and again; step -1 before there are any. Fails after
+    `seconds`, with what `told` returns then."""
+    deadline = time.monotonic() + seconds
+    while True:
+        yield next((entry for run in output_dir.glob("*") for entry in reversed(metrics_of(run))), {"step": -1})
+        assert time.monotonic() < deadline, told()
         time.sleep(0.01)
 
 

@@ -2,16 +2,24 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ray_nodes import RayNodes, ray_nodes
 
-from runs import SMALL, assert_same_run, metrics_of, only_run, resume_command, run_to_end, summary_of, without_times
+from runs import (
+    SMALL,
+    assert_same_run,
+    metrics_of,
+    newest_metrics,
+    only_run,
+    resume_command,
+    run_to_end,
+    summary_of,
+    without_times,
+)
 
-SECONDS = 600
 JOB = ["exec", "python", "-m", "medvie_rl", "train", "--config", "conf/local.yaml", *SMALL]
 
 
@@ -38,10 +46,9 @@ def test_a_submitted_job_equals_the_direct_run(head: RayNodes, small_run: Path, 
 def test_a_stopped_job_leaves_a_checkpoint_to_go_on_from(head: RayNodes, small_run: Path, tmp_path: Path) -> None:
     result = head.submit("--no-wait", "--submission-id", "stopped", job=[*JOB, f"output_dir={tmp_path}"])
     assert result.returncode == 0, result.stderr
-    deadline = time.monotonic() + SECONDS
-    while not any(entry["step"] >= 1 for run in tmp_path.glob("*") for entry in metrics_of(run)):
-        assert time.monotonic() < deadline, head.ray("job", "logs", "stopped").stdout
-        time.sleep(0.1)
+    for entry in newest_metrics(tmp_path, told=lambda: head.ray("job", "logs", "stopped").stdout):
+        if entry["step"] >= 1:
+            break
     head.ray("job", "stop", "stopped")
     said = head.ray("job", "logs", "stopped").stdout
     assert "SIGTERM: stopping when this step is done and a checkpoint written" in said

@@ -10,7 +10,17 @@ import psutil
 import pytest
 from ray_nodes import RayNodes, can_be_apart, ray_nodes
 
-from runs import SMALL, learned, metrics_of, only_run, records_of, run_to_end, share_of_equal_tokens, train_command
+from runs import (
+    SMALL,
+    learned,
+    metrics_of,
+    newest_metrics,
+    only_run,
+    records_of,
+    run_to_end,
+    share_of_equal_tokens,
+    train_command,
+)
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -64,7 +74,7 @@ def test_a_job_over_five_nodes_survives_the_loss_of_an_engines_and_of_a_ranks_no
         assert len(ranks) + len(engines) >= 3, "and the head one, too"
         _replace(nodes, engines[0])
         _wait_for(nodes, tmp_path, lambda entry: entry.get("rollout/live_workers") == 1)
-        _wait_for(nodes, tmp_path, lambda entry: entry["rollout/live_workers"] == 2)
+        _wait_for(nodes, tmp_path, lambda entry: entry.get("rollout/live_workers") == 2)
 
         _replace(nodes, nodes.holding("ray::LearnerWorker")[0])
         deadline = time.monotonic() + SECONDS
@@ -97,10 +107,8 @@ def _replace(nodes: RayNodes, node: psutil.Process) -> None:
 
 def _wait_for(nodes: RayNodes, folder: Path, reached: Callable[[dict[str, Any]], bool]) -> None:
     """Wait until the newest metrics are so."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        entries = [entry for run in folder.glob("runs/*") for entry in metrics_of(run)]
-        if entries and reached(entries[-1]):
+    for entry in newest_metrics(
+        folder / "runs", told=lambda: nodes.ray("job", "logs", "spread").stdout, seconds=SECONDS
+    ):
+        if reached(entry):
             return
-        assert time.monotonic() < deadline, nodes.ray("job", "logs", "spread").stdout
-        time.sleep(0.2)
