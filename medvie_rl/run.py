@@ -36,6 +36,7 @@ from medvie_rl.policy_card import PolicyCard, read_policy_card
 from medvie_rl.records import FOLDER, PATTERN, RecordWriter, RolloutRecord
 from medvie_rl.resume import check_only_layout_differs, load_stored
 from medvie_rl.run_folder import FOLDERS, check_is_free, clear, lock, new_folder
+from medvie_rl.tracking import Tracker
 from rollout.types import RolloutGroup
 
 
@@ -47,7 +48,7 @@ class Run:
         self.config = config
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
         self._records = RecordWriter(folder / FOLDER, config.records)
-        self._wandb: Any = None
+        self._tracker = Tracker(folder, config)
         self._lock = lock(folder)
 
     @classmethod
@@ -98,23 +99,21 @@ class Run:
     def start_logging(self, state: RunState, notice: Callable[[str], None] = print) -> None:
         """Open W&B; forget the metrics and records that a killed run left after the checkpoint it continues from.
 
-        W&B forgets nothing: what was logged there stays. `notice` is told when records become too large to be kept.
+        `notice` is told when records become too large to be kept, and when W&B does not work any more.
         """
         self._records.notice = notice
         self._forget_after(state)
         self._keep_old_config(state.step)
-        if self.config.wandb.mode != "disabled":
-            self._wandb = _start_wandb(self.folder, self.config, state)
+        state.wandb_id = state.wandb_id or uuid.uuid4().hex[:8]
+        self._tracker.open(state.wandb_id, self.metrics, notice)
 
     def log(self, step: int, metrics: Mapping[str, float | int | None]) -> None:
         """One metrics object a step: to `metrics.jsonl` always, to W&B beside it. `time/logged` is when that was, in
         seconds since 1970."""
-        metrics = {**metrics, "time/logged": time.time()}
-        line = json.dumps({"step": step, **metrics}, allow_nan=False)
+        entry = {"step": step, **metrics, "time/logged": time.time()}
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if self._wandb is not None:
-            self._wandb.log({name: value for name, value in metrics.items() if value is not None}, step=step)
+            file.write(json.dumps(entry, allow_nan=False) + "\n")
+        self._tracker.log(entry)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All logged metrics so far."""
@@ -123,18 +122,17 @@ class Run:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json` and close W&B with the same numbers."""
         write_atomically(self.folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        if self._wandb is not None:
-            for name in ("before", "after"):
-                for metric, value in summary[name].items():
-                    if isinstance(value, float):
-                        self._wandb.summary[f"summary/{name}_{metric}"] = value
-            self._wandb.summary["summary/delta_f1"] = summary["delta_f1"]
+        numbers = {
+            f"summary/{name}_{metric}": value
+            for name in ("before", "after")
+            for metric, value in summary[name].items()
+            if isinstance(value, float)
+        }
+        self._tracker.summarize(numbers | {"summary/delta_f1": summary["delta_f1"]})
 
     def close(self) -> None:
         """Close W&B, also after a failure."""
-        if self._wandb is not None:
-            self._wandb.finish()
-            self._wandb = None
+        self._tracker.close()
 
     # --- records -----------------------------------------------------------------------------------------------------
 
@@ -278,31 +276,3 @@ def _checkpointed_config(folder: Path) -> Config:
     """What the newest checkpoint was made with: config.yaml can be edited."""
     own = resolved_config(folder)
     return load_stored(folder, Checkpoints(folder / "checkpoints", keep=1).newest_config() or own)
-
-
-def _start_wandb(folder: Path, config: Config, state: RunState) -> Any:
-    import wandb
-
-    settings = wandb.Settings(
-        console="off",
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        save_code=False,
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_disable_stats=True,
-        x_save_requirements=False,
-    )
-    state.wandb_id = state.wandb_id or uuid.uuid4().hex[:8]
-    return wandb.init(
-        project=config.wandb.project,
-        name=folder.name,
-        id=state.wandb_id,
-        resume="allow",
-        mode=config.wandb.mode,  # type: ignore[arg-type]  # checked when the configuration is read
-        dir=str(folder),
-        config=asdict(config),
-        allow_val_change=True,  # of the layout, when a run goes on
-        settings=settings,
-    )

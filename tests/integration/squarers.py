@@ -58,7 +58,8 @@ class Pool:
 
     def __init__(self, folder: Path, config: ClusterConfig = CONFIG) -> None:
         self.folder = folder
-        self.group = ActorGroup(Reservation([Bundle(cpus=1), Bundle(cpus=1)], timeout_seconds=60))
+        self._reservation = Reservation([Bundle(cpus=1), Bundle(cpus=1)], timeout_seconds=60)
+        self.group = ActorGroup(self._reservation)
         self.group.start(Squarer, [(str(folder),)] * 2, ENVIRONMENT)
         self.said: list[str] = []
         self.pool = WorkerPool(
@@ -69,6 +70,11 @@ class Pool:
             notice=self.said.append,
         )
         self.pids: list[int] = wait_for([actor.pid.remote() for actor in self.group.actors], "the start")
+
+    def close(self) -> None:
+        """End the workers, and give back what they sat on to the next pool."""
+        self.group.close()
+        self._reservation.close()
 
     def submit(self, numbers: Sequence[int], seconds: float = 0.0) -> Any:
         return self.pool.submit(numbers, lambda actor, share: actor.square.remote(list(share), seconds))

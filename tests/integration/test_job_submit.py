@@ -42,7 +42,6 @@ def test_a_submitted_job_equals_the_direct_run(head: RayNodes, small_run: Path, 
 
 
 @pytest.mark.full
-@pytest.mark.xfail(reason="the job ends behind the step, before its checkpoint is written")
 def test_a_stopped_job_leaves_a_checkpoint_to_go_on_from(head: RayNodes, small_run: Path, tmp_path: Path) -> None:
     result = head.submit("--no-wait", "--submission-id", "stopped", job=[*JOB, f"output_dir={tmp_path}"])
     assert result.returncode == 0, result.stderr

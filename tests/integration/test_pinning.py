@@ -52,6 +52,7 @@ def groups() -> Iterator[tuple[ActorGroup, ActorGroup]]:
     yield made
     for group in made:
         group.close()
+    reservation.close()
 
 
 def cores_of(group: ActorGroup) -> list[list[tuple[int, ...]]]:

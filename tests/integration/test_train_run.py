@@ -2,12 +2,11 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
 import pytest
-from wandb.proto import wandb_internal_pb2
+from wandb_files import history_of
 
 from medvie_rl.config import load_config
 from medvie_rl.data.store import open_split
@@ -41,32 +40,11 @@ def test_the_summary_holds_what_machines_read(small_run: Path) -> None:
 
 
 def test_the_offline_wandb_run_holds_every_metric(small_run: Path) -> None:
-    (file,) = small_run.glob("wandb/offline-run-*/run-*.wandb")
-    logged = {}
-    for data in leveldb_records(file.read_bytes()):
-        record = wandb_internal_pb2.Record.FromString(data)
-        if record.WhichOneof("record_type") == "history":
-            items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
-            logged[record.history.step.num] = {name: json.loads(value) for name, value in items.items()}
+    (folder,) = small_run.glob("wandb/offline-run-*")
+    logged = history_of(folder)
     for entry in metrics_of(small_run):
         expected = {name: value for name, value in entry.items() if name != "step"}
         assert {name: logged[entry["step"]][name] for name in expected} == expected
-
-
-def leveldb_records(content: bytes) -> Iterator[bytes]:
-    """The records of a .wandb file: LevelDB's log format behind a header of seven bytes."""
-    record, position = b"", 7
-    while position + 7 <= len(content):
-        room = 32_768 - position % 32_768  # a record does not straddle blocks
-        if room < 7:
-            position += room
-            continue
-        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
-        record += content[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield record
-            record = b""
 
 
 def test_the_best_policy_extracts_from_an_image(small_run: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def ray_here() -> Iterator[None]:
 def pool(tmp_path: Path) -> Iterator[Pool]:
     made = Pool(tmp_path)
     yield made
-    made.group.close()
+    made.close()
 
 
 def test_shares_are_contiguous_and_results_in_order(pool: Pool) -> None:
@@ -63,7 +63,7 @@ def test_a_worker_that_hangs_is_replaced_after_its_deadline(tmp_path: Path) -> N
             time.sleep(0.2)
         assert not psutil.pid_exists(pool.pids[1])
     finally:
-        pool.group.close()
+        pool.close()
 
 
 def test_a_worker_that_hangs_without_work_is_found_before_it_gets_any(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_worker_that_hangs_without_work_is_found_before_it_gets_any(tmp_path: 
         assert squares(pool.submit(range(4)).result()) == [0, 1, 4, 9]
         assert "did not answer within 1 s (a sign of life)" in pool.said[0]
     finally:
-        pool.group.close()
+        pool.close()
 
 
 def test_where_all_are_lost_it_waits_for_another(pool: Pool) -> None:
@@ -102,7 +102,7 @@ def test_a_newcomer_that_hangs_as_it_is_prepared_is_replaced(tmp_path: Path) -> 
         assert not psutil.pid_exists(int(hung.name[4:]))
         assert {pid for _, pid in pool.submit(range(4)).result()} == {pool.pids[0], int(taken_in.name[4:])}
     finally:
-        pool.group.close()
+        pool.close()
 
 
 def test_a_newcomer_that_cannot_start_is_given_up_and_the_others_go_on(pool: Pool) -> None:
@@ -171,4 +171,4 @@ def test_too_many_losses_end_it(tmp_path: Path) -> None:
         with pytest.raises(ClusterError, match=r"1 squarers were lost, more than cluster.max_lost_workers = 0"):
             pool.submit(range(4)).result()
     finally:
-        pool.group.close()
+        pool.close()

@@ -76,7 +76,7 @@ def test_a_run_goes_on_with_fewer_workers_until_a_node_has_room(
     nodes.add_node(**NODE)
     pool.work_until(lambda: pool.told("given up"), LOSS_SECONDS)
     assert re.search(r"killed due to the node running low on memory.* is given up; going on with 1 of 2", pool.said[-1])
-    pool.group.close()
+    pool.close()
 
 
 def test_where_no_worker_is_left_and_no_node_has_room_the_run_ends(nodes: Cluster, tmp_path: Path) -> None:
