@@ -11,11 +11,13 @@ from learner.errors import CheckpointError, OutOfMemoryError
 from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.extraction.command import add_extract
 from medvie_rl.fit.command import add_plan
 from medvie_rl.fit.scale_command import add_scale
 from medvie_rl.interrupts import StoppedBySignal, interrupted_by
 from medvie_rl.report.command import add_report
 from medvie_rl.rollouts_command import add_rollouts
+from medvie_rl.serving.command import add_serve
 from medvie_rl.sft_command import add_sft
 from medvie_rl.train_command import add_train
 
@@ -33,6 +35,8 @@ _EPILOG = """examples:
   medvie export runs/RUN --out policies/mine                 the best policy as a Hugging Face folder
   medvie data import FOLDER --schema conf/schemas/visit_slip.yaml --out data/visits
   medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml slip.png
+  medvie calibrate --policy runs/RUN/best --data medvie_rl/nano/slips    how far its confidences can be trusted
+  medvie serve --policy runs/RUN/best                        the same over HTTP, and a page to correct the answers
   medvie score --pred predictions.jsonl --truth annotations.jsonl --schema conf/schemas
 
 exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or data, 3 done but some files or lines were
@@ -79,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     add_scale(commands)
     add_rollouts(commands)
     _add_export(commands)
-    _add_extract(commands)
+    add_extract(commands)
+    add_serve(commands)
     _add_score(commands)
     _add_edits(commands)
     add_data_commands(commands)
@@ -101,33 +106,6 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="where the run's base or prompt lies now, e.g. model=DIR or prompt=FILE (for --step last or N)",
     )  # fmt: skip
     export.set_defaults(command=_export)
-
-
-def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    extract = commands.add_parser("extract", help="turn images into JSON with a policy, one object a line")
-    extract.add_argument("--policy", type=Path, required=True, help="policy folder, e.g. runs/RUN/best")
-    extract.add_argument(
-        "--schema", type=Path, required=True, help="what to extract, e.g. conf/schemas/visit_slip.yaml"
-    )
-    extract.add_argument("--prompt", type=Path, help="prompt template (default: the one the policy was trained with)")
-    extract.add_argument(
-        "--reasoning", action=argparse.BooleanOptionalAction, help="reason before answering (default: as trained)"
-    )
-    extract.add_argument("--language", default="", help="of the pages (ISO 639-1, e.g. vi): picks the prompt's file")
-    extract.add_argument(
-        "--constrained", action=argparse.BooleanOptionalAction, default=True,
-        help="let the policy write only what the schema allows: valid JSON, asked keys (default: yes)",
-    )  # fmt: skip
-    extract.add_argument("--out", type=Path, help="JSONL file to write (default: standard output)")
-    extract.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    extract.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="key=value",
-        help="engine setting, e.g. dtype=bfloat16 or sampling.temperature=0.7",
-    )
-    extract.set_defaults(command=_extract)
 
 
 def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -198,23 +176,6 @@ def _export(options: argparse.Namespace) -> int:
     )
     print(f"exported to {options.out}")
     return 0
-
-
-def _extract(options: argparse.Namespace) -> int:
-    set_environment(allow_downloads=False)
-    from medvie_rl.extract import extract
-
-    return extract(
-        policy=options.policy,
-        schema_path=options.schema,
-        prompt_path=options.prompt,
-        images=options.images,
-        reasoning=options.reasoning,
-        language=options.language,
-        constrained=options.constrained,
-        out=options.out,
-        settings=options.set,
-    )
 
 
 def _score(options: argparse.Namespace) -> int:

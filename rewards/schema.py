@@ -233,14 +233,19 @@ def load_schema(path: Path) -> Schema:
     except (OSError, ValueError) as error:  # also a date that is none, as a value in the YAML
         raise ValueError(f"{path}: {error}") from error
     try:
-        entries = _check_entries("schema", content, ("name", "document_type", "description", "keys"))
-        if not isinstance(entries["keys"], list):
-            raise ValueError(f"'keys' must be a list of keys, got {type(entries['keys']).__name__}")
-        specs = tuple(_field_from(entry, f"keys[{index}]") for index, entry in enumerate(entries["keys"]))
-        texts = {name: str(entries[name]) for name in ("name", "document_type", "description")}
-        return Schema(fields=specs, **texts)
+        return schema_of(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def schema_of(content: Any) -> Schema:
+    """The schema in what YAML or JSON was read to; raises ValueError naming the key and what was expected."""
+    entries = _check_entries("schema", content, ("name", "document_type", "description", "keys"))
+    if not isinstance(entries["keys"], list):
+        raise ValueError(f"'keys' must be a list of keys, got {type(entries['keys']).__name__}")
+    specs = tuple(_field_from(entry, f"keys[{index}]") for index, entry in enumerate(entries["keys"]))
+    texts = {name: str(entries[name]) for name in ("name", "document_type", "description")}
+    return Schema(fields=specs, **texts)
 
 
 def _field_from(entry: Any, where: str, *, is_column: bool = False) -> FieldSpec:

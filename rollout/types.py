@@ -26,12 +26,12 @@ class GenerationRequest:
     num_traces: int
     seed: int  # 63-bit; trace i samples from its own stream; not used for greedy answers
     weight_version: int  # of the policy that is asked; a worker that holds another refuses
-    answer: AnswerSampling | None = None  # of the one answer that is wanted; None: traces for training
+    answer: AnswerSampling | None = None  # how answers are sampled; None: traces for training
     grammar: str = ""  # that the answer must follow, as vLLM's guidance backend takes it; none for training
 
     def __post_init__(self) -> None:
-        if self.answer is not None and self.num_traces != 1:
-            raise ValueError(f"query {self.query_id}: an answer is 1 trace, got {self.num_traces}")
+        if self.answer is not None and not self.answer.temperature and self.num_traces != 1:
+            raise ValueError(f"query {self.query_id}: greedy answers are all the same, asked for {self.num_traces}")
         if self.answer is None and self.grammar:
             raise ValueError(
                 f"query {self.query_id}: traces for training follow no grammar: the learner's logprobs are over all "

@@ -58,6 +58,10 @@ class RolloutWorker(Engine):
             decode_image(key, data)
             self._images[key] = data
 
+    def forget_images(self) -> None:
+        """Give the room of all images back."""
+        self._images.clear()
+
     def generate(
         self, requests: Sequence[GenerationRequest], images: Mapping[str, bytes] | None = None
     ) -> list[RolloutGroup]:

@@ -41,19 +41,25 @@ class Browser:
         self.complaints: list[str] = []
         self.requests: list[str] = []
 
-    def open(self, path: Path) -> Self:
-        """Load a file and wait for its end."""
+    def open(self, page: Path | str) -> Self:
+        """Load a file, or an address of http, and wait for its end."""
         if not self._session:
             target = self._call("Target.createTarget", url="about:blank")["targetId"]
             self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Log", "Network"):
                 self._call(f"{domain}.enable")
-        self._call("Page.navigate", url=path.absolute().as_uri())
-        deadline = time.monotonic() + _SECONDS
-        while self.value("document.readyState + location.protocol") != "completefile:":
-            assert time.monotonic() < deadline, f"{path} was not loaded in {_SECONDS} s"
-            time.sleep(0.05)
+        address = page if isinstance(page, str) else page.absolute().as_uri()
+        self._call("Page.navigate", url=address)
+        scheme = address.partition(":")[0]
+        self.wait_for(f"document.readyState + location.protocol === 'complete{scheme}:'")
         return self
+
+    def wait_for(self, expression: str, *, seconds: float = _SECONDS) -> None:
+        """Until a JavaScript expression is true."""
+        deadline = time.monotonic() + seconds
+        while self.value(expression) is not True:
+            assert time.monotonic() < deadline, f"not true within {seconds:g} s: {expression}"
+            time.sleep(0.05)
 
     def resize(self, width: int, height: int = 900) -> None:
         """The size of the window, in CSS pixels."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,11 +24,13 @@ from medvie_rl.data.ocr_prompt import (
     prompt_lines,
     without_special_tokens,
 )
+from medvie_rl.data.pages import Page
 from medvie_rl.data.prompts import load_prompt_template, render_chat
 from medvie_rl.data.reading_order import Box, reading_order, rows_of
 from medvie_rl.data.store import Document, describe_image, open_split, write_split
 from medvie_rl.errors import ConfigError, UserError
-from medvie_rl.extract import _Page, _Question, _with_prompts
+from medvie_rl.extraction.extractor import Asking, Extractor
+from medvie_rl.extraction.inputs import InputDocument
 from medvie_rl.policy_card import PolicyCard, read_policy_card
 
 ROOT = Path(__file__).parents[2]
@@ -289,7 +292,15 @@ def test_the_text_of_the_shipped_slips_fits_the_local_configuration(tmp_path: Pa
         assert num_prompt_tokens(processor, prompt, [(height, width) for width, height in document.image_sizes]) <= 256
 
 
-def test_extraction_asks_as_training_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def trained_with(ocr: OcrConfig, folder: Path) -> Path:
+    """The embedded policy as if it had been trained with these recognised texts."""
+    shutil.copytree(ROOT / "medvie_rl/nano/policy", folder)
+    card = PolicyCard(run="run", step=1, reasoning=True, ocr={"mode": ocr.mode, "max_tokens": ocr.max_tokens})
+    card.write(folder, ROOT / "conf/prompts/nano.yaml")
+    return folder
+
+
+def test_extraction_asks_as_training_does(tmp_path: Path) -> None:
     from transformers import AutoProcessor
 
     processor: Any = AutoProcessor.from_pretrained(ROOT / "medvie_rl/nano/policy")
@@ -301,13 +312,15 @@ def test_extraction_asks_as_training_does(tmp_path: Path, capsys: pytest.Capture
     trained = OcrPrompts(config, processor.tokenizer, OcrCache(tmp_path)).lines(document, split)
     assert trained == ("Pt Rita Lopez", "age 70")
     content = split.images(document)[document.image_keys[0]]
-    asked = _Page(Path("slip.png"), document.image_keys[0], content, document.image_sizes[0])
-    (made,) = _with_prompts(processor, _Question(template, schema, True, "", config, constrained=False), [asked])
+    asked = InputDocument(id="slip", image="slip.png", pages=(Page(content, document.image_keys[0], (1, 1)),))
+    extractor = Extractor(Asking(policy=trained_with(config, tmp_path / "policy")))
     text = template.user_text(schema, schema.keys, reasoning=True, ocr=trained)
-    assert made.prompt == render_chat(processor, text)
-    assert "ocr.max_tokens=30 left out 2 recognised lines of 1 of 1 documents" in capsys.readouterr().err
-    (plain,) = _with_prompts(processor, _Question(template, schema, True, "", OcrConfig(), constrained=False), [asked])
-    assert plain.prompt == render_chat(processor, template.user_text(schema, schema.keys, reasoning=True))
+    assert extractor.prompt(asked, schema) == render_chat(processor, text)
+    assert "ocr.max_tokens=30 left out 2 recognised lines of 1 of 1 documents" in extractor.note()
+    plain = Extractor(Asking(policy=trained_with(OcrConfig(), tmp_path / "plain")))
+    assert plain.prompt(asked, schema) == render_chat(
+        processor, template.user_text(schema, schema.keys, reasoning=True)
+    )
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------

@@ -55,14 +55,15 @@ def test_the_best_policy_extracts_from_an_image(small_run: Path, tmp_path: Path)
     broken.write_bytes(b"no image")
     schema = ROOT / "conf/schemas" / f"{document.schema}.yaml"
     arguments = ["extract", "--policy", str(small_run / "best"), "--schema", str(schema), "--out", str(out)]
-    command = [sys.executable, "-m", "medvie_rl", *arguments, str(image), str(broken)]
-    assert run([*command, "--no-constrained"]).returncode == 3
+    command = [sys.executable, "-m", "medvie_rl", *arguments, "--overwrite", str(image), str(broken)]
+    assert run([*command, "--no-constrained", "--traces", "1"]).returncode == 3
     first, second = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert (first["image"], first["status"]) == (str(broken), "unreadable")
+    assert (second["image"], second["status"]) == (str(broken), "unreadable")
     after = json.loads((small_run / "evaluations/after.json").read_text(encoding="utf-8"))["documents"][0]
-    assert (second["fields"], second["status"]) == (after["answer"] or {}, after["status"])
+    assert (first["fields"], first["status"]) == (after["answer"] or {}, after["status"])
+    assert "confidence" not in first
     run([*command, "--set", "sampling.temperature=1.5"])  # of which a quarter would be no JSON
-    constrained = json.loads(out.read_text(encoding="utf-8").splitlines()[1])
+    constrained = json.loads(out.read_text(encoding="utf-8").splitlines()[0])
     assert constrained["status"] == "ok"
     assert "problem" not in constrained
 

@@ -55,7 +55,7 @@ def test_answers_alone_may_follow_a_grammar() -> None:
     assert replace(request, grammar="start: /a/").grammar
     with pytest.raises(ValueError, match="query q: traces for training follow no grammar"):
         replace(request, answer=None, grammar="start: /a/")
-    with pytest.raises(ValueError, match="query q: an answer is 1 trace, got 8"):
+    with pytest.raises(ValueError, match="query q: greedy answers are all the same, asked for 8"):
         replace(request, num_traces=8)
 
 

@@ -1,0 +1,330 @@
+"""A policy that is asked for the fields of documents, several times over, and what is known of every field."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medvie_rl.data.ocr import OcrCache, OcrLine
+from medvie_rl.data.ocr_prompt import OcrConfig, OcrPrompts, check_takes_ocr
+from medvie_rl.data.pages import Page
+from medvie_rl.data.prompts import load_prompt_template, render_chat
+from medvie_rl.data.queries import stable_hash
+from medvie_rl.errors import UserError
+from medvie_rl.extraction.calibration import Evidence
+from medvie_rl.extraction.inputs import InputDocument
+from medvie_rl.extraction.page_check import PageText
+from medvie_rl.extraction.places import Place, values_of
+from medvie_rl.extraction.probabilities import value_probabilities
+from medvie_rl.extraction.shrink import Sizes, shrunk
+from medvie_rl.extraction.voting import vote
+from medvie_rl.grammar import policy_grammar
+from medvie_rl.policy_card import CARD, PROMPT, PolicyCard, read_policy_card
+from rewards.parsing import JsonObject, ParsedResponse
+from rewards.repair import parse_tolerant
+from rewards.schema import Schema
+from rollout.config import AnswerSampling, RolloutConfig
+from rollout.prompts import num_prompt_tokens
+from rollout.types import FinishReason, GenerationRequest, Rollout
+
+if TYPE_CHECKING:
+    from rollout.worker import RolloutWorker
+
+_NUM_TEXTS = 256  # pages
+DEFAULT_PROMPT = Path("conf/prompts/qwen2_5_vl.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How a policy is asked. What is None is as the policy was trained.
+
+    With more than one trace the first is greedy, the others are sampled, by default at the temperature of training.
+    """
+
+    policy: Path
+    prompt: Path | None = None
+    reasoning: bool | None = None
+    constrained: bool = True
+    num_traces: int = 5
+    page_check: bool = True  # look for the values in what OCR finds on the page
+    fit: bool = True  # make pages smaller that would not fit into the engine's context
+    settings: tuple[str, ...] = ()  # key=value of the engine, and of `sampling`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """What a document gave. `parsed` is None for one that was not asked, then `problem` says why.
+
+    `evidence` is by place for every value of the answer, `left_out` by key for those without.
+    """
+
+    document: InputDocument
+    status: str
+    problem: str = ""
+    response: str = ""
+    answer: JsonObject | None = None
+    repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was done to the pages
+    evidence: Mapping[Place, Evidence] = field(default_factory=dict)
+    left_out: Mapping[str, Evidence] = field(default_factory=dict)
+
+
+@dataclass
+class _Settings(RolloutConfig):
+    """What settings may change: the engine's, and how answers are sampled."""
+
+    sampling: AnswerSampling = field(default_factory=AnswerSampling)
+
+
+class Extractor:
+    """Holds the engine of a policy. Documents of one call are sampled as one batch.
+
+    Raises UserError for a policy, prompt or setting that cannot be used; the engine starts when it is needed.
+    """
+
+    def __init__(self, asking: Asking) -> None:
+        if not asking.policy.is_dir():
+            raise UserError(f"{asking.policy}: no such policy folder; a run keeps its best one in RUN_DIR/best")
+        if asking.num_traces < 1:
+            raise UserError(f"--traces: expected 1 or more, got {asking.num_traces}")
+        card, self._config = read_policy_card(asking.policy), asking_settings(asking)
+        prompt = asking.prompt or (asking.policy / PROMPT if card else DEFAULT_PROMPT)
+        try:
+            self._template = load_prompt_template(prompt)
+            ocr = _ocr_settings(asking.policy, card)
+            if ocr.mode != "none":
+                check_takes_ocr(prompt, self._template)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self._asking = asking
+        self.reasoning = asking.reasoning if asking.reasoning is not None else (card.reasoning if card else True)
+        self._sampled = self._config.sampling
+        if asking.num_traces > 1 and not self._sampled.temperature:
+            self._sampled = AnswerSampling(temperature=self._config.temperature)
+        self.max_pages = self._config.max_images_per_prompt
+
+        from transformers import AutoProcessor
+
+        self._processor = AutoProcessor.from_pretrained(asking.policy)
+        self._texts = _RecentTexts()
+        self._ocr = OcrPrompts(ocr, self._processor.tokenizer, None if ocr.mode == "none" else self._texts)
+        self._grammar = lru_cache(maxsize=64)(self._new_grammar)
+
+    @cached_property
+    def _worker(self) -> "RolloutWorker":
+        """The engine, which takes its time to start."""
+        from rollout.worker import RolloutWorker
+
+        return RolloutWorker(self._config, str(self._asking.policy))
+
+    def start(self) -> None:
+        """Start the engine now; else the first documents that can be asked start it."""
+        _ = self._worker
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How the policy is asked, as far as confidences depend on it."""
+        return {
+            "num_traces": self._asking.num_traces,
+            "temperature": self._sampled.temperature,
+            "reasoning": self.reasoning,
+            "constrained": self._asking.constrained,
+            "page_check": self._asking.page_check,
+        }
+
+    def note(self) -> str:
+        """What of the pages' text did not fit into the prompts, empty if all did."""
+        return self._ocr.note()
+
+    def extract(self, documents: Sequence[InputDocument], schema: Schema, language: str = "") -> list[Extraction]:
+        """What each document gave, in their order; `language` (ISO 639-1) picks the prompt's file.
+
+        Raises UserError for a language without a prompt, and for a schema that is too large for a grammar.
+        """
+        try:
+            prompts = [self.prompt(document, schema, language) for document in documents]
+            grammar = self._grammar(schema) if self._asking.constrained else ""
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        asked = [self._fitted(document, prompt) for document, prompt in zip(documents, prompts, strict=True)]
+        fitting = [
+            (item, prompt) for item, prompt in zip(asked, prompts, strict=True) if isinstance(item, InputDocument)
+        ]
+        rollouts = iter(self._sample(fitting, grammar))
+        return [
+            item if isinstance(item, Extraction) else self._judge(document, item.pages, schema, next(rollouts))
+            for document, item in zip(documents, asked, strict=True)
+        ]
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def prompt(self, document: InputDocument, schema: Schema, language: str = "") -> str:
+        """The rendered prompt, as in training; raises ValueError for a language without a prompt."""
+        lines = [line for page in document.pages for line in self._ocr.lines_of_image(page.key, page.content)]
+        text = self._template.user_text(
+            schema, schema.keys, reasoning=self.reasoning, ocr=tuple(lines), language=language
+        )
+        return render_chat(self._processor, text, num_images=len(document.pages))
+
+    def _new_grammar(self, schema: Schema) -> str:
+        return policy_grammar(
+            self._processor.tokenizer,
+            schema,
+            schema.keys,
+            reasoning=self.reasoning,
+            max_response_tokens=self._config.max_response_tokens,
+        )
+
+    def _fitted(self, document: InputDocument, prompt: str) -> InputDocument | Extraction:
+        """The document with pages of a size that fits, or why it cannot be asked."""
+        if len(document.pages) > self.max_pages:
+            problem = (
+                f"it has {len(document.pages)} pages, the policy takes {self.max_pages} at once: give each page its "
+                "own answer (--pages each), or raise --set max_images_per_prompt=N and max_model_len"
+            )
+            return Extraction(document=document, status="too_many_pages", problem=problem)
+        limit = self._config.max_model_len - self._config.max_response_tokens
+
+        def num_tokens(sizes: Sizes) -> int:
+            return num_prompt_tokens(self._processor, prompt, [(height, width) for width, height in sizes])
+
+        found = num_tokens([page.size for page in document.pages])
+        if found <= limit:
+            return document
+        pages = shrunk(document.pages, lambda sizes: num_tokens(sizes) <= limit) if self._asking.fit else None
+        if pages:
+            return replace(document, pages=pages)
+        problem = (
+            f"the prompt has {found} tokens, image included; max_model_len {self._config.max_model_len} minus "
+            f"max_response_tokens {self._config.max_response_tokens} leaves {limit}. Raise it with --set "
+            "max_model_len=N, or use a smaller image"
+        )
+        return Extraction(document=document, status="too_long", problem=problem)
+
+    def _sample(self, fitting: Sequence[tuple[InputDocument, str]], grammar: str) -> list[tuple[Rollout, ...]]:
+        """All traces of each document with its prompt, which they share."""
+        greedy_and_rest = [(self._config.sampling, 1)]
+        if self._asking.num_traces > 1:
+            greedy_and_rest = [(AnswerSampling(), 1), (self._sampled, self._asking.num_traces - 1)]
+        requests = [
+            GenerationRequest(
+                query_id=document.id,
+                prompt=prompt,
+                image_keys=tuple(page.key for page in document.pages),
+                num_traces=num_traces,
+                seed=stable_hash("extract", self._config.seed, *(page.key for page in document.pages)),
+                weight_version=0,
+                answer=sampling,
+                grammar=grammar,
+            )
+            for document, prompt in fitting
+            for sampling, num_traces in greedy_and_rest
+        ]
+        if not requests:
+            return []
+        images = {page.key: page.content for document, _ in fitting for page in document.pages}
+        try:
+            groups = self._worker.generate(requests, images)
+        finally:
+            self._worker.forget_images()
+        each = len(greedy_and_rest)
+        return [
+            tuple(rollout for group in groups[start : start + each] for rollout in group.rollouts)
+            for start in range(0, len(groups), each)
+        ]
+
+    # --- judging ------------------------------------------------------------------------------------------------------
+
+    def _judge(
+        self, document: InputDocument, seen: Sequence[Page], schema: Schema, rollouts: Sequence[Rollout]
+    ) -> Extraction:
+        """`seen` are the pages as the policy saw them; they are checked as they came."""
+        parsed = [self._parse(rollout) for rollout in rollouts]
+        votes = vote(schema, [reading.answer for reading in parsed])
+        if votes is None:
+            return Extraction(
+                document=document, status=parsed[0].status.value, problem=parsed[0].detail, response=rollouts[0].text
+            )
+        chosen, rollout = parsed[votes.chosen], rollouts[votes.chosen]
+        assert chosen.answer is not None  # it was chosen
+        is_clean = not chosen.repairs
+        probabilities = value_probabilities(self._processor.tokenizer, rollout) if is_clean else {}
+        page = PageText(self._lines(document)) if self._asking.page_check else None
+        evidence = {
+            value.place: Evidence(
+                agreeing=votes.agreeing[value.place],
+                probability=probabilities.get(value.place),
+                on_page=page.has(value.spec, value.value) if page else None,
+            )
+            for value in values_of(schema, chosen.answer)
+        }
+        return Extraction(
+            document=document,
+            status=chosen.status.value if is_clean else "repaired",
+            problem="" if is_clean else f"{chosen.status.value}: {chosen.detail}",
+            response=rollout.text,
+            answer=chosen.answer,
+            repairs=chosen.repairs,
+            notes=tuple(page.note for page in seen if page.note),
+            evidence=evidence,
+            left_out={key: Evidence(agreeing=share, left_out=True) for key, share in votes.leaving_out.items()},
+        )
+
+    def _parse(self, rollout: Rollout) -> ParsedResponse:
+        truncated = rollout.finish_reason is FinishReason.LENGTH
+        return parse_tolerant(rollout.text, reasoning=self.reasoning, truncated=truncated)
+
+    def _lines(self, document: InputDocument) -> list[OcrLine]:
+        return [
+            line
+            for page in document.pages
+            for line in self._texts.lines_of_page(page.key, lambda page=page: page.content)  # type: ignore[misc]
+        ]
+
+
+class _RecentTexts(OcrCache):
+    """The recognised text of the pages that were read last: prompt and check need it, a service must not keep all."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._recent: OrderedDict[str, tuple[OcrLine, ...]] = OrderedDict()
+
+    def lines_of_page(self, key: str, content: Callable[[], bytes]) -> tuple[OcrLine, ...]:
+        if key not in self._recent:
+            self._recent[key] = super().lines_of_page(key, content)
+        self._recent.move_to_end(key)
+        while len(self._recent) > _NUM_TEXTS:
+            self._recent.popitem(last=False)
+        return self._recent[key]
+
+
+def asking_settings(asking: Asking) -> _Settings:
+    """The engine's settings, without starting one."""
+    card = read_policy_card(asking.policy)
+    return _engine_settings(card.rollout if card else {}, asking.settings)
+
+
+def _engine_settings(trained_with: Mapping[str, Any], overrides: Sequence[str]) -> _Settings:
+    """The engine's settings: those of training, with `key=value` overrides. Raises UserError for a bad one."""
+    known = {item.name for item in fields(RolloutConfig)}
+    base = {name: value for name, value in trained_with.items() if name in known}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(_Settings), base, OmegaConf.from_dotlist(list(overrides)))
+        config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"--set: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, _Settings)
+    return config
+
+
+def _ocr_settings(policy: Path, card: PolicyCard | None) -> OcrConfig:
+    """Which recognised text the policy was trained with; none where its folder does not say."""
+    try:
+        return OcrConfig(**card.ocr) if card else OcrConfig()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{policy / CARD}: 'ocr' is not what this version writes ({error})") from error
