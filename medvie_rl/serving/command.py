@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.interrupts import interrupt_at_sigterm
 
 KEY_VARIABLE = "MEDVIE_API_KEY"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -81,5 +82,6 @@ def _serve(options: argparse.Namespace) -> int:
     server = uvicorn.Server(
         uvicorn.Config(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=10)
     )
+    interrupt_at_sigterm()  # which uvicorn raises again when it has ended
     server.run()
     return 0 if server.started else 1
