@@ -26,6 +26,7 @@ from medvie_rl.rails import RailsConfig
 from medvie_rl.records_config import RecordsConfig
 from medvie_rl.sft_config import METHODS, SFT_LOSS, SftConfig, check_sft
 from medvie_rl.sync_config import SyncConfig, check_sync, resolved_transport
+from medvie_rl.tracking_config import WandbConfig
 from rewards.config import RewardConfig
 from rollout.config import AnswerSampling, RolloutConfig
 
@@ -87,18 +88,6 @@ class CheckpointConfig:
             raise ValueError(f"checkpoint.every: expected 0 (only the end) or more steps, got {self.every}")
         if self.keep < 1:
             raise ValueError(f"checkpoint.keep: at least 1 is needed to resume from, got {self.keep}")
-
-
-@dataclass(kw_only=True)
-class WandbConfig:
-    """Weights & Biases. Offline keeps everything on this machine until you run `wandb sync`."""
-
-    mode: str = "offline"  # offline | online | disabled
-    project: str = "medvie-rl"
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("offline", "online", "disabled"):
-            raise ValueError(f"wandb.mode: expected offline, online or disabled, got {self.mode!r}")
 
 
 @dataclass(kw_only=True)

@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from medvie_rl.records import FOLDER, PATTERN, RecordWriter, RolloutRecord
 from medvie_rl.resume import check_only_layout_differs, load_stored
 from medvie_rl.run_folder import FOLDERS, check_is_free, clear, lock, new_folder
 from medvie_rl.tracking import Tracker
+from medvie_rl.tracking_samples import DocumentOf
 from rollout.types import RolloutGroup
 
 
@@ -96,16 +98,19 @@ class Run:
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
-    def start_logging(self, state: RunState, notice: Callable[[str], None] = print) -> None:
+    def start_logging(
+        self, state: RunState, notice: Callable[[str], None] = print, document_of: DocumentOf | None = None
+    ) -> None:
         """Open W&B; forget the metrics and records that a killed run left after the checkpoint it continues from.
 
-        `notice` is told when records become too large to be kept, and when W&B does not work any more.
+        `notice` is told when records become too large to be kept, and when W&B does not work any more; `document_of`
+        finds what W&B shows of documents, where the configuration lets it.
         """
         self._records.notice = notice
         self._forget_after(state)
         self._keep_old_config(state.step)
-        state.wandb_id = state.wandb_id or uuid.uuid4().hex[:8]
-        self._tracker.open(state.wandb_id, self.metrics, notice)
+        state.wandb_id = state.wandb_id or os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8]  # of a sweep's agent
+        self._tracker.open(state.wandb_id, partial(read_metrics, self.folder), notice, document_of)
 
     def log(self, step: int, metrics: Mapping[str, float | int | None]) -> None:
         """One metrics object a step: to `metrics.jsonl` always, to W&B beside it. `time/logged` is when that was, in
@@ -129,6 +134,7 @@ class Run:
             if isinstance(value, float)
         }
         self._tracker.summarize(numbers | {"summary/delta_f1": summary["delta_f1"]})
+        self._tracker.upload_policy(self.best_policy)
 
     def close(self) -> None:
         """Close W&B, also after a failure."""

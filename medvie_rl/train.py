@@ -105,7 +105,7 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
     gc.freeze()  # what was imported stays: looking through all of it takes half a second each time
     display.notice(workers.learner_summary)
     state, ahead = restore(run, workers, display.notice)
-    run.start_logging(state, display.notice)
+    run.start_logging(state, display.notice, data.find)
     validation = evaluation_queries(data.validation, data.schemas, reasoning=config.evaluation.reasoning)
     test = evaluation_queries(data.test, data.schemas, reasoning=config.evaluation.reasoning)
     take_step, in_flight = _method(run, state, data, workers, ahead, display.notice)

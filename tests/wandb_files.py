@@ -10,16 +10,25 @@ from wandb.proto import wandb_internal_pb2
 
 def history_of(folder: Path) -> dict[int, dict[str, Any]]:
     """What the one `.wandb` file in a folder of W&B holds, by step."""
-    (file,) = folder.glob("run-*.wandb")
     logged: dict[int, dict[str, Any]] = {}
-    for data in _leveldb_records(file.read_bytes()):
-        record = wandb_internal_pb2.Record.FromString(data)
+    for record in _records(folder):
         if record.WhichOneof("record_type") == "history":
             items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
             logged.setdefault(record.history.step.num, {}).update(
                 {name: json.loads(value) for name, value in items.items()}
             )
     return logged
+
+
+def artifacts_of(folder: Path) -> list[Any]:
+    """The artifacts that it holds: ArtifactRecord of W&B's protocol."""
+    return [record.artifact for record in _records(folder) if record.WhichOneof("record_type") == "artifact"]
+
+
+def _records(folder: Path) -> Iterator[Any]:
+    (file,) = folder.glob("run-*.wandb")
+    for data in _leveldb_records(file.read_bytes()):
+        yield wandb_internal_pb2.Record.FromString(data)
 
 
 def _leveldb_records(content: bytes) -> Iterator[bytes]:

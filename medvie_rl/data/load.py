@@ -26,6 +26,14 @@ class RunData:
     test: tuple[Document, ...]
     splits: tuple[Split, ...]
 
+    def find(self, document_id: str) -> tuple[Document, dict[str, bytes]] | None:
+        """A document by its id, with its images; None where the run has none of that name."""
+        for documents in (self.train, self.validation, self.test):
+            for document in documents:
+                if document.id == document_id:
+                    return document, self.images(document)
+        return None
+
     def images(self, document: Document) -> dict[str, bytes]:
         """The encoded images of a document's pages by their sha256."""
         for split in self.splits:

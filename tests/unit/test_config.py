@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from medvie_rl.config import load_config, to_yaml
+from medvie_rl.config import BEST_METRICS, load_config, to_yaml
 from medvie_rl.errors import ConfigError
 from medvie_rl.plan import describe_plan
 
@@ -17,6 +18,21 @@ def test_every_shipped_file_loads_and_survives_a_round_trip(path: Path, tmp_path
     saved = tmp_path / "config.yaml"
     saved.write_text(to_yaml(config), encoding="utf-8")
     assert load_config(saved) == config
+
+
+@pytest.mark.parametrize("path", sorted(Path("conf/sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_runs_of_a_sweep_can_be_started(path: Path) -> None:
+    sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+    program = [part for part in sweep["command"] if not part.startswith("$")]
+    assert program[:4] == ["python", "-m", "medvie_rl", "train"] and program[4] == "--config"
+    for end in ("min", "max"):
+        chosen = [
+            f"{name}={values['values'][0 if end == 'min' else -1] if 'values' in values else values[end]}"
+            for name, values in sweep["parameters"].items()
+        ]
+        load_config(Path(program[5]), [*program[6:], *chosen])
+    kind, _, name = sweep["metric"]["name"].partition("/")
+    assert kind == "eval" and name.removeprefix("best_") in BEST_METRICS
 
 
 def test_overrides_win_over_the_file() -> None:

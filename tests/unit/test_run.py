@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from policy_folders import fill, seal
 
-from learner.manifest import file_digests, files_below, write_manifest
 from medvie_rl.config import Config, load_config, to_yaml
 from medvie_rl.errors import ConfigError
 from medvie_rl.policy_card import read_policy_card
@@ -20,16 +20,6 @@ from rollout.types import RolloutGroup
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return load_config(Path("conf/local.yaml"), [f"output_dir={tmp_path}", "wandb.mode=disabled"])
-
-
-def fill(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "weights").write_text("w", encoding="utf-8")
-
-
-def seal(folder: Path) -> None:
-    files = {name: digest for name, digest in file_digests(folder, files_below(folder)).items() if digest}
-    write_manifest(folder, {}, files)
 
 
 def test_two_runs_never_share_a_directory(config: Config) -> None:
