@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a sign that the terminal does not have must not cost the work
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -65,6 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ClusterError, CheckpointError, OutOfMemoryError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; settings (`key=value`) may stand anywhere, also behind an option that follows others of them."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    settings = [text for text in rest if "=" in text and not text.startswith("-")]
+    if rest and not (hasattr(options, "overrides") and settings == rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if settings:
+        options.overrides = [*options.overrides, *settings]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -98,11 +98,11 @@ def chart(curve: Curve, *, first: int, last: int) -> Chart:
         x_ticks=tuple(Tick(at=place((value, bottom))[0], label=f"{value:.0f}") for value in x_values),
         y_ticks=tuple(Tick(at=place((first, value))[1], label=_label(value)) for value in y_values),
         lines=tuple(
-            _line(series, [place(point) for point in points], points)
+            _line(series, [place(point) for point in points], points, curve.over)
             for series, (points, _) in zip(curve.series, drawn, strict=True)
         ),
         each=max(each for _, each in drawn),
-        summary="; ".join(_in_words(series) for series in curve.series),
+        summary="; ".join(_in_words(series, curve.over) for series in curve.series),
     )
 
 
@@ -124,9 +124,9 @@ def _ticks(low: float, high: float, num: int, *, integer: bool = False) -> list[
     return [float(value) for value in locator.tick_values(low, high)]
 
 
-def _line(series: Series, places: Sequence[tuple[float, float]], points: Sequence[Point]) -> Line:
+def _line(series: Series, places: Sequence[tuple[float, float]], points: Sequence[Point], over: str) -> Line:
     marks = tuple(
-        Mark(x=x, y=y, text=f"step {step}: {number(value)}")
+        Mark(x=x, y=y, text=f"{over} {step}: {number(value)}")
         for (x, y), (step, value) in zip(places, points, strict=True)
     )
     return Line(
@@ -150,6 +150,6 @@ def _label(value: float) -> str:
     return f"{value:.10g}" if 1e-3 <= abs(value) < 1e6 else "0" if abs(value) < 1e-15 else f"{value:.0e}"
 
 
-def _in_words(series: Series) -> str:
+def _in_words(series: Series, over: str) -> str:
     (first_step, first), (last_step, last) = series.points[0], series.points[-1]
-    return f"{series.name}: {number(first)} at step {first_step}, {number(last)} at step {last_step}"
+    return f"{series.name}: {number(first)} at {over} {first_step}, {number(last)} at {over} {last_step}"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from medvie_rl.extraction.calibration import Calibration
 from medvie_rl.report.classes import CLASSES
 from medvie_rl.report.data import Metrics
 
@@ -25,12 +26,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """What one chart shows; `unit` is that of its values, `note` how to read it."""
+    """What one chart shows; `unit` is that of its values, `note` how to read it, `over` what the points are over."""
 
     title: str
     unit: str
     note: str
     series: tuple[Series, ...]
+    over: str = "step"
     is_detail: bool = False  # of interest to who looks after the training, not to who looks at what it came to
 
 
@@ -121,6 +123,35 @@ def _error_curves(
         )
         if series and len(series[0].points) > 1:
             yield Curve(title=title, unit=unit, note=note, series=series)
+
+
+def confidence_curves(calibration: Calibration) -> list[Curve]:
+    """Whether the confidences of a policy's values are what they say, and how many values need no second look."""
+    values = calibration.values
+    bins = [(round(100 * said), right) for said, right, _ in values.bins]
+    coverage = [(round(100 * share), wrong) for share, wrong in values.coverage]
+    by_share = {share: wrong for share, wrong in coverage}  # the last of equals
+    return [
+        Curve(
+            title="Are confidences what they say?",
+            unit="share of values that is right",
+            note=f"Of {values.num_values} values on {values.num_documents} documents without part in the fit. Expected "
+            f"calibration error {values.expected_error:.3f}.",
+            series=(
+                Series(name="right", style="a", points=tuple(bins)),
+                Series(name="as they say", style="b", points=((0, 0.0), (100, 1.0))),
+            ),
+            over="confidence in %",
+        ),
+        Curve(
+            title="How many values need no second look?",
+            unit="share of wrong values among those taken",
+            note="The surest values are taken first. medvie extract marks those below "
+            f"{calibration.review_below:.3f} for review.",
+            series=(Series(name="wrong", style="a", points=tuple(sorted(by_share.items()))),),
+            over="% of values taken",
+        ),
+    ]
 
 
 def points_of(metrics: Sequence[Metrics], name: str) -> tuple[Point, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from medvie_rl.config import Config
 from medvie_rl.errors import UserError
+from medvie_rl.extraction.calibration import Calibration, read_calibration
 from medvie_rl.records import FOLDER, PATTERN, RolloutRecord, recorded_steps, texts_left_out
 from medvie_rl.resume import load_stored
 from medvie_rl.rollouts_report import overview
@@ -59,6 +60,7 @@ class RunData:
     compared: Compared | None
     validation_errors: tuple[tuple[int, Mapping[str, float]], ...]
     training: TrainingResponses
+    calibration: Calibration | None  # of the best policy, where `medvie calibrate` made one
 
 
 def gather(folder: Path, schemas: Sequence[Path] = (), *, with_values: bool = True) -> RunData:
@@ -84,6 +86,7 @@ def gather(folder: Path, schemas: Sequence[Path] = (), *, with_values: bool = Tr
         compared=_compared(folder, config, schemas, is_finished, steps),
         validation_errors=tuple((step, _errors_of(folder, step)) for step in steps),
         training=_training_responses(folder) if with_values else TrainingResponses(),
+        calibration=read_calibration(folder / "best"),
     )
 
 

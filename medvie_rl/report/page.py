@@ -18,7 +18,7 @@ from medvie_rl.errors import UserError
 from medvie_rl.files import write_atomically
 from medvie_rl.report.charts import HEIGHT, WIDTH, chart, number, whiskers
 from medvie_rl.report.classes import CLASSES
-from medvie_rl.report.curves import curves_of, points_of
+from medvie_rl.report.curves import confidence_curves, curves_of, points_of
 from medvie_rl.report.data import RunData, gather
 from medvie_rl.report.gallery import MAX_PAGES, REASONS, Pages, ShownDocument, choose, show
 from medvie_rl.report.tables import gain_rows, group_tables, score_rows
@@ -116,6 +116,10 @@ def _context(data: RunData, **options: Any) -> dict[str, Any]:
         "compared": compared,
         "charts": [chart(curve, first=data.metrics[0]["step"], last=data.step) for curve in curves],
         "constants": constants,
+        "confidence": [
+            chart(curve, first=0, last=100)
+            for curve in (confidence_curves(data.calibration) if data.calibration else ())
+        ],
         "classes": CLASSES,
         "seconds": sum(seconds for _, seconds in points_of(data.metrics, "time/step")),
         "limit": _megabytes(),

@@ -22,9 +22,9 @@ from runs import (
     train_command,
 )
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(3000)]
 
-SECONDS = 900
+SECONDS = 1800
 SPREAD = (
     *SMALL,
     "num_steps=24",

@@ -1,5 +1,6 @@
 """What `medvie extract` reads, votes on, checks and writes, as far as it needs no engine."""
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from transformers import AutoTokenizer
 
 from medvie_rl.data.ocr import OcrLine
+from medvie_rl.data.pages import Page
 from medvie_rl.data.reading_order import Box
 from medvie_rl.data.store import open_split
 from medvie_rl.errors import UserError
@@ -22,8 +25,9 @@ from medvie_rl.extraction.page_check import PageText
 from medvie_rl.extraction.places import in_words, nested, values_of
 from medvie_rl.extraction.probabilities import value_probabilities, value_spans
 from medvie_rl.extraction.run import Job, extract_files
+from medvie_rl.extraction.shrink import shrunk
 from medvie_rl.extraction.voting import agreeing_places, vote
-from page_files import bar, pdf
+from page_files import bar, drawing, encoded, pdf
 from rewards.repair import parse_tolerant
 from rewards.schema import FieldSpec, Schema, load_schema
 from rollout.types import FinishReason, Rollout
@@ -372,6 +376,26 @@ def test_documents_that_cannot_be_asked_get_their_own_lines(tmp_path: Path) -> N
     assert (letter["status"], letter["problem"][:14]) == ("too_many_pages", "it has 2 pages")
     assert (slip["image"], slip["status"]) == (str(tmp_path / "slip.png"), "too_long")
     assert "image included; max_model_len 40 minus max_response_tokens 32 leaves 8." in slip["problem"]
+
+
+def test_pages_are_made_as_little_smaller_as_they_must_be() -> None:
+    content = encoded(drawing(size=(1200, 800)))
+    pages = [Page(content, "a", (1200, 800)), Page(content, "b", (1200, 800), "turned upright")]
+    sizes: list[Any] = []
+
+    def fits(asked: Any) -> bool:
+        sizes.append(asked)
+        return sum(width * height for width, height in asked) <= 500_000
+
+    small = shrunk(pages, fits)
+    assert small is not None
+    (width, height), other = small[0].size, small[1].size
+    assert (width, height) == other and 0.98 * 500_000 < 2 * width * height <= 500_000
+    assert small[1].note == f"turned upright; made smaller to fit: 1200 x 800 to {width} x {height} pixels"
+    with Image.open(io.BytesIO(small[0].content)) as image:
+        assert image.size == (width, height)
+    assert shrunk(pages, lambda asked: True) == tuple(pages)
+    assert shrunk(pages, lambda asked: False) is None
 
 
 # --- files out --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from medvie_rl.cli import main
 from medvie_rl.data.store import open_split, write_split
 from medvie_rl.errors import ConfigError
+from medvie_rl.extraction.calibration import Evidence, Judged, fit
 from medvie_rl.report import page
 from medvie_rl.report.command import DEFAULT_DOCUMENTS
 from medvie_rl.report.data import gather
@@ -170,6 +171,21 @@ def test_curves_have_the_logged_values(parsed: Parsed, run: Path) -> None:
         "Length", "Clip fraction", "Entropy", "Gradient norm", "Time of a step by phase",
     }  # fmt: skip
     assert "Staleness: mean 0;" in parsed.words and "KL divergence: sampler and learner 0" in parsed.words
+
+
+def test_a_calibrated_policy_shows_how_far_it_can_be_trusted(tmp_path: Path, parsed: Parsed) -> None:
+    assert not parsed.all("section", "confidence") and "Confidence of the best policy" not in parsed.words
+    run = make_run(tmp_path / "run")
+    judged = [
+        Judged(str(document), Evidence(agreeing=share / 5), document % 5 < share)
+        for document in range(20)
+        for share in range(6)
+    ]
+    calibration = fit(judged, asked={}, max_error=0.02)
+    calibration.write(run / "best/calibration.json")
+    shown = report(run, "--redact")
+    assert "Confidence of the best policy" in shown.words and "Of 120 values on 20 documents" in shown.words
+    assert f"those below {calibration.review_below:.3f} for review" in shown.words
 
 
 def test_redacted_reports_hold_no_patient(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
