@@ -182,6 +182,7 @@ def test_a_calibrated_policy_shows_how_far_it_can_be_trusted(tmp_path: Path, par
         for share in range(6)
     ]
     calibration = fit(judged, asked={}, max_error=0.02)
+    (run / "best").mkdir(exist_ok=True)
     calibration.write(run / "best/calibration.json")
     shown = report(run, "--redact")
     assert "Confidence of the best policy" in shown.words and "Of 120 values on 20 documents" in shown.words
