@@ -11,6 +11,7 @@ from cluster.errors import ClusterError
 from learner.errors import CheckpointError, OutOfMemoryError
 from medvie_rl.completion_command import add_completion, complete
 from medvie_rl.data.commands import add_data_commands
+from medvie_rl.doctor.command import add_doctor
 from medvie_rl.edits_command import add_edits
 from medvie_rl.environment import be_verbose, is_verbose, set_environment
 from medvie_rl.errors import UserError
@@ -28,6 +29,7 @@ from medvie_rl.train_command import add_train
 
 _SCHEMA = "conf/schemas/visit_slip.yaml"
 _EXAMPLES = (
+    ("medvie doctor", "is this machine fit for a run"),
     ("medvie data import FOLDER --schema conf/schemas --out data/mine", "documents become a dataset"),
     ("medvie train --config conf/local.yaml", "train the embedded policy on this machine"),
     ("medvie train --config conf/qwen2_5_vl_7b.yaml --dry-run", "check a configuration, print its plan"),
@@ -42,7 +44,7 @@ _EXAMPLES = (
 _EXIT_CODES = """
 each command has examples of its own: medvie COMMAND --help
 
-exit codes: 0 done, 1 failed while running (plan: does not fit), 2 wrong usage, configuration
+exit codes: 0 done, 1 failed while running (plan: does not fit; doctor: something failed), 2 wrong usage, configuration
 or data, 3 done but some files or lines were rejected, 130 interrupted, 143 terminated (training first ends its step and
 writes a checkpoint)
 """
@@ -98,6 +100,7 @@ def build_parser() -> CommandParser:
     add_edits(commands)
     add_data_commands(commands)
     add_nano(commands)
+    add_doctor(commands)
     add_completion(commands)
     add_verbose(parser)
     return parser
