@@ -166,7 +166,7 @@ def _describe_cluster(config: Config | None) -> tuple[str, str]:
 
     total = ray.cluster_resources()
     nodes = sum(node["Alive"] for node in ray.nodes())
-    found = f"{nodes} nodes, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs"
+    found = f"{nodes} node{'' if nodes == 1 else 's'}, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs"
     if config is None:
         return found, ""
     bundles = [bundle.resources for of_kind in bundles_of(config) for bundle in of_kind]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ray.cluster_utils import Cluster
 
 from medvie_rl.doctor.child import run_child
 from runs import ROOT
@@ -63,6 +64,22 @@ def test_a_cluster_that_does_not_answer_is_a_line() -> None:
         "ray start --head, or RAY_ADDRESS= medvie doctor ... cluster.address=",
     )
     assert "RAY_ADDRESS: no Ray cluster answers at '127.0.0.1:1'" in found["found"]
+
+
+def test_a_cluster_has_what_a_configuration_takes_or_not() -> None:
+    """One node that says that it has GPUs, of which Ray keeps the books like those of real ones."""
+    node = {"num_cpus": 10, "num_gpus": 4, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    address = str(cluster.address)
+    try:
+        settings = ["cluster.layout=split", "rollout.num_workers=2"]
+        fits = probe("Ray", overrides=[*settings, "learner.num_ranks=2"], RAY_ADDRESS=address)
+        too_large = probe("Ray", overrides=[*settings, "learner.num_ranks=4"], RAY_ADDRESS=address)
+    finally:
+        cluster.shutdown()
+    assert fits["status"] == "ok"
+    assert fits["found"].endswith(f"cluster at {address}: 1 node, 10 CPUs, 4 GPUs")
+    assert too_large["status"] == "fail" and "needs 6 GPU, free 4 of 4" in too_large["found"]
 
 
 def test_an_object_store_that_ray_does_not_start_with_is_a_line() -> None:
