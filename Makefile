@@ -37,6 +37,7 @@ $(READY): $(INSTALL_DEPENDS) $(STALE)
 	@touch $(MARK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(ACCELERATOR)]"
 	$(BIN)/python -m medvie_rl.install
+	@$(BIN)/medvie doctor --quick || echo "The environment is complete; what failed above is to be mended on this machine before a run."
 	@touch $@
 
 $(READY_DEV): $(READY)

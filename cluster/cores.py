@@ -86,14 +86,14 @@ def usable_cores(system: Path = Path("/sys"), processes: Path = Path("/proc")) -
         os.sched_setaffinity(0, allowed)
     except OSError as error:
         return (), f"core affinities are not allowed ({error})"
-    quota = _cpu_quota(system)
+    quota = cpu_quota(system)
     if quota and quota < len(allowed):
         return (), f"a limit of {quota:g} CPUs on {len(allowed)} cores, which others use, too"
     free = allowed - _taken(allowed, processes)
     return tuple(sorted(free, key=lambda core: (*_position(core, system), core))), ""
 
 
-def _cpu_quota(system: Path) -> float:
+def cpu_quota(system: Path = Path("/sys")) -> float:
     """CPUs that the process's container may use at a time, 0 where it has no limit."""
     folder = system / "fs/cgroup"
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # of cgroups 2, and of 1

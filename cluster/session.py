@@ -1,41 +1,46 @@
 """Connecting to Ray: a cluster by address, the cluster of a submitted job, or a Ray of our own on this machine."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import ray
 from ray._private import ray_constants
 
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError
+from cluster.memory import SHARED_MEMORY, free_shared_memory
 
-_SHARED_MEMORY = Path("/dev/shm")
 _ANSWER_SECONDS = 10.0
 
 
 @contextmanager
 def connect(
-    config: ClusterConfig, *, num_cpus: float, environment: Mapping[str, str], num_gpus: float = 0.0
+    config: ClusterConfig,
+    *,
+    num_cpus: float,
+    environment: Mapping[str, str],
+    num_gpus: float = 0.0,
+    verbose: bool = False,
 ) -> Iterator[None]:
     """Ray for the time of a run. `environment` reaches every actor; `num_cpus` is what the run's actors need together.
+    `verbose` shows what Ray and all actors log.
 
     Raises ClusterError, with what to do, if shared memory is too small for the object store or the address is dead.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     runtime_env = {"env_vars": dict(environment)}
+    logs = {"log_to_driver": verbose, "logging_level": "info" if verbose else "error"}
     address = config.address or os.environ.get("RAY_ADDRESS", "")
     if address:
         _check_answers(address, "cluster.address" if config.address else "RAY_ADDRESS")
         with _keeping_signals():
-            ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="error")
+            ray.init(address=address, runtime_env=runtime_env, **logs)
     else:
         _check_gpus(num_gpus)
         store = config.object_store_mib * 2**20
@@ -47,8 +52,7 @@ def connect(
                 object_store_memory=store,
                 include_dashboard=False,
                 runtime_env=runtime_env,
-                log_to_driver=False,
-                logging_level="error",
+                **logs,
             )
     try:
         yield
@@ -115,12 +119,10 @@ def _check_answers(address: str, source: str) -> None:
 
 
 def _check_shared_memory(needed: int) -> None:
-    if not _SHARED_MEMORY.is_dir():
-        return  # not Linux: Ray falls back to files by itself
-    free = shutil.disk_usage(_SHARED_MEMORY).free
-    if free < needed:
+    free = free_shared_memory()
+    if free is not None and free < needed:
         raise ClusterError(
-            f"too little shared memory: {_SHARED_MEMORY} has {free / 2**20:.0f} MiB free, the object store needs "
+            f"too little shared memory: {SHARED_MEMORY} has {free / 2**20:.0f} MiB free, the object store needs "
             f"{needed / 2**20:.0f} MiB. Lower cluster.object_store_mib, free space there, or give a container more "
             "(docker run --shm-size)"
         )

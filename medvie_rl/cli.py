@@ -2,45 +2,53 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from cluster.errors import ClusterError
 from learner.errors import CheckpointError, OutOfMemoryError
+from medvie_rl.completion_command import add_completion, complete
 from medvie_rl.data.commands import add_data_commands
-from medvie_rl.environment import set_environment
+from medvie_rl.doctor.command import add_doctor
+from medvie_rl.edits_command import add_edits
+from medvie_rl.environment import be_verbose
 from medvie_rl.errors import UserError
-from medvie_rl.extraction.command import add_extract
+from medvie_rl.export_command import add_export
+from medvie_rl.extraction.command import add_calibrate, add_extract
 from medvie_rl.fit.command import add_plan
 from medvie_rl.fit.scale_command import add_scale
 from medvie_rl.interrupts import StoppedBySignal, interrupted_by
+from medvie_rl.nano.command import add_nano
+from medvie_rl.parser import CommandParser, add_verbose, examples_text
 from medvie_rl.report.command import add_report
 from medvie_rl.rollouts_command import add_rollouts
+from medvie_rl.scoring.command import add_score
 from medvie_rl.serving.command import add_serve
 from medvie_rl.sft_command import add_sft
 from medvie_rl.train_command import add_train
 
-_EPILOG = """examples:
-  medvie train --config conf/local.yaml                      train the embedded nano policy on this machine
-  medvie train --config conf/local.yaml num_steps=20 seed=2  the same with other settings
-  medvie train --config conf/qwen2_5_vl_7b.yaml --dry-run    check a configuration and print its plan
-  medvie plan --config conf/qwen2_5_vl_7b.yaml --gpu H100    will it fit, and how long would a step take
-  medvie scale queries_per_step=512                          the same for larger policies on more GPUs, as a table
-  medvie train --resume runs/RUN                             go on with a run that was stopped
-  medvie train --resume runs/RUN learner.num_ranks=2         the same on other machines (see --help of train)
-  medvie train --config conf/local.yaml --resume-if-exists runs/RUN   for jobs that a cluster restarts
-  medvie report runs/RUN                                     what it changed, as one HTML file
-  medvie rollouts runs/RUN                                   what it sampled: the best, the worst, by document
-  medvie export runs/RUN --out policies/mine                 the best policy as a Hugging Face folder
-  medvie data import FOLDER --schema conf/schemas/visit_slip.yaml --out data/visits
-  medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml slip.png
-  medvie calibrate --policy runs/RUN/best --data medvie_rl/nano/slips    how far its confidences can be trusted
-  medvie serve --policy runs/RUN/best                        the same over HTTP, and a page to correct the answers
-  medvie score --pred predictions.jsonl --truth annotations.jsonl --schema conf/schemas
+_EXAMPLES = (
+    ("medvie doctor", "is this machine fit for a run"),
+    ("medvie data import FOLDER --schema conf/schemas --out data/mine", "documents become a dataset"),
+    ("medvie train --config conf/local.yaml", "train the embedded policy on this machine"),
+    ("medvie train --config conf/qwen2_5_vl_7b.yaml --dry-run", "check a configuration, print its plan"),
+    ("medvie plan --config conf/qwen2_5_vl_7b.yaml --gpu H100", "will it fit, how long would a step take"),
+    ("medvie train --resume runs/RUN", "go on with a run that was stopped"),
+    ("medvie report runs/RUN", "what it changed, as one HTML file"),
+    ("medvie rollouts runs/RUN", "what it sampled: the best, the worst"),
+    ("medvie score --run runs/RUN", "how good it is, before and after"),
+    ("medvie export runs/RUN --out my_policy", "the best policy as a Hugging Face folder"),
+    ("medvie calibrate --policy my_policy --data data/mine", "how far its confidences can be trusted"),
+    ("medvie extract --policy my_policy --schema SCHEMA.yaml page.png", "read a document with it"),
+    ("medvie serve --policy my_policy", "the same over HTTP, with a page to correct answers"),
+)
+_EXIT_CODES = """
+each command has examples of its own: medvie COMMAND --help
 
-exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or data, 3 done but some files or lines were
-rejected, 130 interrupted, 143 terminated (training first ends its step and writes a checkpoint)
+exit codes: 0 done, 1 failed while running (plan: does not fit; doctor: something failed), 2 wrong usage, configuration
+or data, 3 done but some files or lines were rejected, 130 interrupted, 143 terminated (training first ends its step and
+writes a checkpoint)
 """
 
 
@@ -49,7 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a sign that the terminal does not have must not cost the work
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    options = _parse(arguments)
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
+        complete(parser)
+    options = _parse(parser, arguments)
+    if options.verbose:
+        be_verbose()
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -67,9 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(parser: CommandParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; settings (`key=value`) may stand anywhere, also behind an option that follows others of them."""
-    parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     settings = [text for text in rest if "=" in text and not text.startswith("-")]
     if rest and not (hasattr(options, "overrides") and settings == rest):
@@ -79,12 +91,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def build_parser() -> CommandParser:
+    """The parser of all commands."""
+    parser = CommandParser(
         prog="medvie",
         description="Teach a vision-language model to turn images of medical documents into JSON, by reinforcement "
         "learning with verifiable precision/recall rewards.",
-        epilog=_EPILOG,
+        epilog=f"{examples_text(_EXAMPLES)}{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -94,154 +107,15 @@ def _parser() -> argparse.ArgumentParser:
     add_report(commands)
     add_scale(commands)
     add_rollouts(commands)
-    _add_export(commands)
+    add_export(commands)
     add_extract(commands)
+    add_calibrate(commands)
     add_serve(commands)
-    _add_score(commands)
-    _add_edits(commands)
+    add_score(commands)
+    add_edits(commands)
     add_data_commands(commands)
-    _add_nano(commands)
+    add_nano(commands)
+    add_doctor(commands)
+    add_completion(commands)
+    add_verbose(parser)
     return parser
-
-
-def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    export = commands.add_parser("export", help="a run's policy as a plain Hugging Face folder")
-    export.add_argument("run", type=Path, metavar="RUN_DIR")
-    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder to make")
-    export.add_argument(
-        "--step", default="best", metavar="N|best|last", help="best on the validation documents (default), or of a step"
-    )
-    export.add_argument("--adapter", action="store_true", help="of a LoRA run: the adapter alone, not merged")
-    export.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as it was trained")
-    export.add_argument(
-        "--set", action="append", default=[], metavar="key=value",
-        help="where the run's base or prompt lies now, e.g. model=DIR or prompt=FILE (for --step last or N)",
-    )  # fmt: skip
-    export.set_defaults(command=_export)
-
-
-def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    score = commands.add_parser(
-        "score",
-        help="how good predictions are: anybody's, or those that a run recorded",
-        description="Score predictions against annotations. Both are JSONL files: one object a line with 'id' (else "
-        "'image'), 'document_type' and 'fields'. A prediction may have 'response', the raw text of a model, in place "
-        "of fields; fields that are null count as no valid JSON.",
-    )
-    score.add_argument("--pred", type=Path, metavar="JSONL", help="the predictions")
-    score.add_argument("--truth", type=Path, metavar="JSONL", help="the annotations")
-    score.add_argument(
-        "--run", type=Path, metavar="RUN_DIR", help="in their place: a run's answers, after against before"
-    )
-    score.add_argument(
-        "--schema", type=Path, nargs="+", action="extend", default=[], metavar="FILE_OR_FOLDER",
-        help="how values are compared, chosen by document_type, which may be a schema's name (default: all as plain "
-        "text, inferred from the truth)",
-    )  # fmt: skip
-    score.add_argument("--compare", type=Path, metavar="JSONL", help="other predictions; shows this minus the other")
-    score.add_argument("--train", type=Path, metavar="JSONL", help="training annotations, for scores by rarity of keys")
-    score.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
-    score.add_argument("--csv", type=Path, metavar="FILE", help="write one row a group and document here")
-    score.add_argument(
-        "--published", action=argparse.BooleanOptionalAction, default=True,
-        help="also ANLS*, Donut and KIEval, which take seconds for a document with large tables",
-    )  # fmt: skip
-    score.add_argument(
-        "--explain", nargs="+", action="extend", default=[], metavar="ID", help="also print these documents by value"
-    )
-    score.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    score.set_defaults(command=_score)
-
-
-def _add_edits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    edits = commands.add_parser("edits", help="what controlled edits of a prescription cost, by reward and metrics")
-    edits.add_argument(
-        "--schema", type=Path, default=Path("conf/schemas/prescription.yaml"), help="with other weights, for instance"
-    )
-    edits.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    edits.set_defaults(command=_edits)
-
-
-def _add_nano(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    nano = commands.add_parser("nano", help="the embedded nano policy: how it was made")
-    kinds = nano.add_subparsers(required=True, metavar="COMMAND")
-    build = kinds.add_parser("build", help="make the nano policy from nothing, seeded, in minutes")
-    build.add_argument("--out", type=Path, required=True, help="policy folder to make")
-    build.add_argument("--seed", type=int, default=0)
-    build.set_defaults(command=_nano_build)
-    unseen = kinds.add_parser("unseen", help="how a run on slips reads values that it never saw")
-    unseen.add_argument("run", type=Path, metavar="RUN_DIR")
-    unseen.set_defaults(command=_nano_unseen)
-
-
-def _export(options: argparse.Namespace) -> int:
-    set_environment(allow_downloads=False)
-    from medvie_rl.export import export
-
-    export(
-        options.run,
-        options.out,
-        step=options.step,
-        adapter=options.adapter,
-        dtype=options.dtype,
-        settings=options.set,
-    )
-    print(f"exported to {options.out}")
-    return 0
-
-
-def _score(options: argparse.Namespace) -> int:
-    of_run = options.run is not None
-    if of_run and any((options.pred, options.truth, options.compare, options.train)):
-        raise UserError("--run scores what the run recorded; --pred, --truth, --compare and --train do not go with it")
-    if not of_run and not (options.pred and options.truth):
-        raise UserError("score needs --pred and --truth, or --run")
-    if options.seed < 0:
-        raise UserError(f"--seed: expected 0 or more, got {options.seed}")
-    from medvie_rl.scoring.commands import score_files, score_run
-
-    output = {"json_path": options.json, "csv_path": options.csv}
-    how = {
-        "schemas": options.schema,
-        "with_published": options.published,
-        "explain": options.explain,
-        "seed": options.seed,
-    }
-    if of_run:
-        return score_run(options.run, **how, **output)
-    return score_files(
-        predictions=options.pred,
-        truth=options.truth,
-        compare=options.compare,
-        train=options.train,
-        **how,
-        **output,
-    )
-
-
-def _edits(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from medvie_rl.data.load import read_schema
-    from medvie_rl.edits import edit_costs, markdown_of, table_of
-
-    costs = edit_costs(read_schema(options.schema))
-    if options.markdown:
-        print(markdown_of(costs))
-    else:
-        Console().print(table_of(costs))
-    return 0
-
-
-def _nano_build(options: argparse.Namespace) -> int:
-    from medvie_rl.nano.build import build_nano
-
-    build_nano(options.out, seed=options.seed)
-    return 0
-
-
-def _nano_unseen(options: argparse.Namespace) -> int:
-    from medvie_rl.nano.overlap import describe_never_seen
-
-    print(describe_never_seen(options.run))
-    return 0

@@ -295,6 +295,13 @@ def _unknown_keys(content: Mapping[Any, Any], config_class: type, prefix: str) -
                 yield from _unknown_keys(part, inner, f"{prefix}{key}{f'[{index}]' if index >= 0 else ''}.")
 
 
+def setting_names() -> list[str]:
+    """Every key that has a value, its parents before it: what `key=value` may name."""
+    known = list(_all_keys(Config, ""))
+    parents = {name.rpartition(".")[0].removesuffix("[]") for name in known}
+    return [name for name in known if name not in parents and "[]" not in name]
+
+
 def _all_keys(config_class: type, prefix: str) -> Iterator[str]:
     for item in fields(config_class):
         yield f"{prefix}{item.name}"

@@ -8,31 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvie_rl.errors import UserError
+from medvie_rl.parser import Commands, add_command
 
 if TYPE_CHECKING:
     from medvie_rl.rescore import Rescored
 
-_EPILOG = """examples:
-  medvie rollouts runs/RUN                               the steps in numbers, the best and the worst response
-  medvie rollouts runs/RUN --worst 10 --truncated 5      responses to look at, whole
-  medvie rollouts runs/RUN --step 12                     one step: its queries, the best and the worst response
-  medvie rollouts runs/RUN --document visit-007          one document over the training: rewards, keys, answers
-  medvie rollouts runs/RUN --worst 50 --json | jq .worst the same for programs
-  medvie rollouts runs/RUN --rescore                     score all responses again: has a rule or schema changed?
-  medvie rollouts runs/RUN --rescore reward.f_beta=2     what another reward would have said
-
-To train again on what was recorded: medvie train --config runs/RUN/config.yaml --replay runs/RUN
-"""
+_EXAMPLES = (
+    ("medvie rollouts runs/RUN", "the steps in numbers, the best and the worst response"),
+    ("medvie rollouts runs/RUN --worst 10 --truncated 5", "responses to look at, whole"),
+    ("medvie rollouts runs/RUN --step 12", "one step: its queries, the best and the worst response"),
+    ("medvie rollouts runs/RUN --document visit-007", "one document over the training: rewards, keys, answers"),
+    ("medvie rollouts runs/RUN --worst 50 --json | jq .worst", "the same for programs"),
+    ("medvie rollouts runs/RUN --rescore", "score all responses again: has a rule or schema changed?"),
+    ("medvie rollouts runs/RUN --rescore reward.f_beta=2", "what another reward would have said"),
+)
 
 
-def add_rollouts(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_rollouts(commands: Commands) -> None:
     """Register the command."""
-    rollouts = commands.add_parser(
+    rollouts = add_command(
+        commands,
         "rollouts",
         help="what a run sampled: the best, the worst, one document's history; score it again",
-        description="Print what a run recorded of every response it was trained on.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Print what a run recorded of every response it was trained on: what was asked, what was sampled, "
+        "how it was rewarded and why, and what another reward would have said of it.",
+        examples=_EXAMPLES,
+        notes="To train again on what was recorded: medvie train --config runs/RUN/config.yaml --replay runs/RUN",
     )
     rollouts.add_argument("run", type=Path, metavar="RUN_DIR")
     for name, what in (

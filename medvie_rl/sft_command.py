@@ -4,28 +4,30 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from medvie_rl.parser import Commands, add_command, add_overrides
 from medvie_rl.train_command import add_start_options, start
 
 _DIRECT = ("queries.reasoning_fraction=0", "evaluation.reasoning=false")
 
 
-def add_sft(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_sft(commands: Commands) -> None:
     """Register the command."""
-    sft = commands.add_parser(
+    sft = add_command(
+        commands,
         "sft",
         help="supervised fine-tuning on the same documents: a baseline, or a warm start",
         description="Teach the policy to answer as the annotations do, through the same learner and from the same "
         "queries as `medvie train`. Without sft.traces it learns direct answers, without reasoning. A run that was "
         "stopped goes on with --resume-if-exists, or with `medvie train --resume RUN_DIR`.",
+        examples=[
+            ("medvie sft --config conf/local.yaml", "direct answers, on this machine"),
+            ("medvie sft --config conf/qwen2_5_vl_7b.yaml data.path=data/my_documents", "the baseline to beat"),
+            ("medvie sft --config conf/local.yaml sft.traces=runs/RUN", "reasoning, from a run's best responses"),
+        ],
     )
     sft.add_argument("--config", type=Path, required=True, metavar="FILE", help="e.g. conf/local.yaml")
     add_start_options(sft)
-    sft.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="settings, e.g. sft.traces=traces.jsonl (or a run's folder) learner.learning_rate=1e-5",
-    )
+    add_overrides(sft, "settings, e.g. sft.traces=traces.jsonl (or a run's folder) learner.learning_rate=1e-5")
     sft.set_defaults(command=_sft)
 
 

@@ -4,14 +4,32 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from medvie_rl.environment import set_environment
+from medvie_rl.environment import is_verbose, set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.interrupts import interrupt_at_sigterm
+from medvie_rl.parser import Commands, add_command, add_overrides
 
 
-def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_train(commands: Commands) -> None:
     """Register the command `medvie train`."""
-    train = commands.add_parser("train", help="train a policy, or go on with a run that was stopped")
+    train = add_command(
+        commands,
+        "train",
+        help="train a policy, or go on with a run that was stopped",
+        description="Reinforcement learning of a policy on annotated documents: sample reasoning traces, score them "
+        "for precision and recall, update the policy, score it on held-out documents before and after. Ctrl-C lets the "
+        "step end and writes a checkpoint, from which --resume goes on.",
+        examples=[
+            ("medvie train --config conf/local.yaml", "the embedded policy, on this machine"),
+            ("medvie train --config conf/local.yaml num_steps=20 seed=2", "the same with other settings"),
+            ("medvie train --config conf/qwen2_5_vl_7b.yaml --dry-run", "check the configuration, print its plan"),
+            ("medvie train --resume runs/RUN", "go on with a run that was stopped"),
+            ("medvie train --resume runs/RUN learner.num_ranks=2", "the same on another machine"),
+            ("medvie train --config conf/local.yaml --resume-if-exists runs/RUN", "for jobs that a cluster restarts"),
+            ("medvie train --config runs/RUN/config.yaml --replay runs/RUN", "learn again from what a run sampled"),
+        ],
+        notes="Every setting, with what it means, is in medvie_rl/config.py and the files that it names.",
+    )
     source = train.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="FILE", help="a configuration file, e.g. conf/local.yaml")
     source.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with this run from its newest checkpoint")
@@ -21,11 +39,11 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="with --config: learn from what this run recorded, scored anew, in place of sampling; with its own "
         "config.yaml on the same machine every loss is the same to the bit",
     )  # fmt: skip
-    train.add_argument(
-        "overrides", nargs="*", metavar="key=value",
-        help="settings, e.g. learner.learning_rate=1e-5; of a run that goes on, the layout only, e.g. "
-        "learner.num_ranks=2 learner.zero_stage=3 rollout.num_workers=2",
-    )  # fmt: skip
+    add_overrides(
+        train,
+        "settings, e.g. learner.learning_rate=1e-5; of a run that goes on, the layout only, e.g. learner.num_ranks=2 "
+        "learner.zero_stage=3 rollout.num_workers=2",
+    )
     train.set_defaults(command=_train)
 
 
@@ -51,6 +69,8 @@ def start(
     from medvie_rl.run import run_config
     from medvie_rl.run_folder import has_checkpoint, output_folder
 
+    if is_verbose():
+        overrides = ["rollout.log_level=INFO", *overrides]
     named = resume or resume_if_exists
     folder = output_folder(named) if named else None
     found = folder if folder and (resume or has_checkpoint(folder)) else None

@@ -26,7 +26,7 @@ from medvie_rl.data.prompt_lengths import document_prompt_tokens
 from medvie_rl.data.prompts import render_chat
 from medvie_rl.data.queries import Query, rollout_seed, stable_hash
 from medvie_rl.data.sampling import longest_descriptions
-from medvie_rl.environment import run_environment
+from medvie_rl.environment import is_verbose, run_environment
 from medvie_rl.errors import ConfigError
 from medvie_rl.gpu_turns import GpuTurns, Turn
 from medvie_rl.grammar import policy_grammar
@@ -68,7 +68,9 @@ def start_workers(
     processor = AutoProcessor.from_pretrained(config.model)
     ocr = _read_text(config, data, processor.tokenizer, status)
     status("starting Ray")
-    with connect(config.cluster, num_cpus=num_cpus, num_gpus=config.num_gpus, environment=environment):
+    with connect(
+        config.cluster, num_cpus=num_cpus, num_gpus=config.num_gpus, environment=environment, verbose=is_verbose()
+    ):
         status("starting rollout engines, reward actor and learner (about half a minute)")
         workers = Workers(config, data, processor, ocr, classes, notice=notice)
         try:

@@ -1,5 +1,6 @@
 """One vLLM engine in this process: starting it, replacing its weights, lending its GPU memory to the learner."""
 
+import logging
 import os
 import tempfile
 import time
@@ -26,6 +27,7 @@ class Engine:
         """`model` is a Hugging Face folder or hub name. With `adapter` the engine samples from the model with a LoRA
         adapter beside its weights, once `update_adapter` has brought one."""
         os.environ.update(worker_environment(config))  # before vllm is imported
+        logging.getLogger("vllm").setLevel(config.log_level)  # of what it says before it has configured its logger
         import torch
 
         torch.set_num_threads(config.num_threads)  # vLLM forbids it once its engine exists

@@ -8,16 +8,42 @@ from typing import TYPE_CHECKING
 
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.parser import Commands, add_command, add_group
 
 if TYPE_CHECKING:
     from rewards.schema import Schema
 
+_SCHEMA = "conf/schemas/visit_slip.yaml"
 
-def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `medvie data` with its commands to the parser's."""
-    data = commands.add_parser("data", help="bring documents in, or draw synthetic ones")
-    kinds = data.add_subparsers(required=True, metavar="COMMAND")
-    importing = kinds.add_parser("import", help="documents of any kind become a dataset: images, PDFs, annotations")
+
+def add_data_commands(commands: Commands) -> None:
+    """Register `medvie data` with its commands."""
+    kinds = add_group(commands, "data", help="bring documents in, check, show and choose them, or draw synthetic ones")
+    _add_import(kinds)
+    _add_export(kinds)
+    _add_check(kinds)
+    _add_show(kinds)
+    _add_select(kinds)
+    _add_synth(kinds)
+
+
+def _add_import(kinds: Commands) -> None:
+    importing = add_command(
+        kinds,
+        "import",
+        help="documents of any kind become a dataset: images, PDFs, annotations",
+        description="Bring in what you have: images and PDFs without annotations, or with them as JSONL, Label Studio "
+        "export, Donut metadata.jsonl, FUNSD files or CSV. What cannot be used is listed with the reason, the rest "
+        "comes in; the exit code is then 3. The formats are described in docs/documents.md.",
+        examples=[
+            (
+                f"medvie data import documents --schema {_SCHEMA} --out data/visits",
+                "a folder with annotations.jsonl",
+            ),
+            (f"medvie data import scans --format files --schema {_SCHEMA} --out data/pool", "scans to choose from"),
+            (f"medvie data import labels.json --schema {_SCHEMA} --out data/annotated", "an export of Label Studio"),
+        ],
+    )
     importing.add_argument("source", type=Path, help="a folder, or the annotation file in it")
     importing.add_argument(
         "--format", default="auto", choices=("auto", "jsonl", "label-studio", "donut", "funsd", "csv", "files")
@@ -32,7 +58,20 @@ def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     importing.add_argument("--dpi", type=int, default=150, help="resolution at which PDF pages are drawn")
     importing.add_argument("--max-pages", type=int, default=50, help="files with more are rejected")
     importing.set_defaults(command=_import)
-    exporting = kinds.add_parser("export", help="a dataset becomes JSON Lines and images, or tasks for Label Studio")
+
+
+def _add_export(kinds: Commands) -> None:
+    exporting = add_command(
+        kinds,
+        "export",
+        help="a dataset becomes JSON Lines and images, or tasks for Label Studio",
+        description="Write a dataset as annotations.jsonl with its images, or as tasks for Label Studio with the "
+        "labelling interface made from the schema and, where predictions are given, pre-annotations to be corrected.",
+        examples=[
+            ("medvie data export data/visits --out visits_jsonl", "JSON Lines and images"),
+            (f"medvie data export data/pool --format label-studio --schema {_SCHEMA} --out tasks", "to be annotated"),
+        ],
+    )
     exporting.add_argument("dataset", help="dataset folder or URI")
     exporting.add_argument("--format", default="jsonl", choices=("jsonl", "label-studio"))
     exporting.add_argument("--out", type=Path, required=True, help="folder to make")
@@ -40,17 +79,21 @@ def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     exporting.add_argument("--schema", type=Path, help="label-studio: the schema to annotate by")
     exporting.add_argument("--predictions", type=Path, metavar="JSONL", help="label-studio: of `medvie extract`")
     exporting.set_defaults(command=_export)
-    _add_check_and_show(kinds)
-    _add_select(kinds)
-    _add_synth(kinds)
 
 
-def _add_check_and_show(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    check = kinds.add_parser(
+def _add_check(kinds: Commands) -> None:
+    check = add_command(
+        kinds,
         "check",
         help="what would spoil training or scores: misfits, leakage, bad pages, long prompts",
-        description="Exit codes: 0 no errors found (warnings and notes do not count), 2 the dataset or an option "
-        "cannot be read, 3 done, but there are errors to mend.",
+        description="Look for annotations that do not fit their schema, near-duplicates across splits, pages that "
+        "cannot be read and, with --policy, prompts that are too long. Exit codes: 0 no errors found (warnings and "
+        "notes do not count), 2 the dataset or an option cannot be read, 3 done, but there are errors to mend.",
+        examples=[
+            ("medvie data check data/visits", "before training"),
+            ("medvie data check data/visits --policy medvie_rl/nano/policy", "also the lengths of prompts"),
+            ("medvie data check data/visits --json findings.json", "all findings, for programs"),
+        ],
     )
     check.add_argument("folder", metavar="DIR", help="dataset folder or URI")
     check.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
@@ -64,11 +107,20 @@ def _add_check_and_show(kinds: "argparse._SubParsersAction[argparse.ArgumentPars
     )  # fmt: skip
     check.add_argument("--json", type=Path, metavar="FILE", help="write all findings and counts here")
     check.set_defaults(command=_check)
-    show = kinds.add_parser(
+
+
+def _add_show(kinds: Commands) -> None:
+    show = add_command(
+        kinds,
         "show",
         help="annotations beside their pages, at the terminal or as an HTML contact sheet",
-        description="Exit codes: 0 done, 2 wrong dataset, id or option, 3 shown, but pages or schemas of some are "
-        "missing.",
+        description="Show documents with what is annotated, by key, and a preview of their pages. Exit codes: 0 done, "
+        "2 wrong dataset, id or option, 3 shown, but pages or schemas of some are missing.",
+        examples=[
+            ("medvie data show data/visits", "five documents at the terminal"),
+            ("medvie data show data/visits --num 50 --html sheet.html", "a contact sheet, one file"),
+            ("medvie data show data/visits --id visit-007 visit-012", "these documents"),
+        ],
     )
     show.add_argument("folder", metavar="DIR", help="dataset folder or URI")
     show.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
@@ -83,8 +135,21 @@ def _add_check_and_show(kinds: "argparse._SubParsersAction[argparse.ArgumentPars
     show.set_defaults(command=_show)
 
 
-def _add_select(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    select = kinds.add_parser("select", help="choose a diverse subset of documents to annotate or to train on")
+def _add_select(kinds: Commands) -> None:
+    select = add_command(
+        kinds,
+        "select",
+        help="choose a diverse subset of documents to annotate or to train on",
+        description="Choose documents that look and read differently from each other, every type with its share, and "
+        "say why each was chosen. What differs is told from page images and recognised text.",
+        examples=[
+            ("medvie data select data/pool --num 100 --out data/chosen", "the hundred worth annotating"),
+            (
+                "medvie data select data/visits --split train --num 50 --plot curve.png",
+                "fifty to train on",
+            ),
+        ],
+    )
     select.add_argument("dataset", metavar="DIR", help="dataset folder or URI")
     select.add_argument("--num", type=int, default=100, help="how many to choose (default: 100)")
     select.add_argument("--split", default="pool", help="which documents to choose from, e.g. train (default: pool)")
@@ -104,8 +169,19 @@ def _add_select(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     select.set_defaults(command=_select)
 
 
-def _add_synth(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    synth = kinds.add_parser("synth", help="draw synthetic medical documents, or small slips, with exact annotations")
+def _add_synth(kinds: Commands) -> None:
+    synth = add_command(
+        kinds,
+        "synth",
+        help="draw synthetic medical documents, or small slips, with exact annotations",
+        description="Draw documents of nobody with exact annotations: the small slips that the embedded policy can "
+        "read, or ten kinds of whole pages, printed, scanned, faxed or photographed, in several languages.",
+        examples=[
+            ("medvie data synth --out data/slips", "slips for the embedded policy"),
+            ("medvie data synth --kind all --num 100,80,300 --out data/synthetic", "ten kinds of medical pages"),
+            ("medvie data synth --kind all --noise fax --language de,fr --out data/faxes", "faxes in two languages"),
+        ],
+    )
     synth.add_argument("--out", type=Path, required=True, help="dataset folder to make")
     synth.add_argument("--kind", default="slips", help="slips, all, or kinds of documents separated by commas")
     synth.add_argument("--num", default="100,80,300", help="how many for train,validation,test")

@@ -3,43 +3,40 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from medvie_rl.environment import set_environment
+from medvie_rl.environment import is_verbose, set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.parser import Commands, add_command
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 DEFAULT_TRACES = 5
 _LINES_DEPEND_ON = (
     "reasoning", "constrained", "traces", "page_check", "fit", "set", "language", "pages", "dpi", "review_below",
 )  # fmt: skip
-_EXTRACT_EXAMPLES = """examples:
-  medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml slip.png
-  medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml scans/ --out visits.jsonl
-  medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml scans/ --out visits.jsonl --resume
-  medvie extract --policy runs/RUN/best --schema conf/schemas/prescription.yaml letter.pdf --format csv --out tables
-  medvie extract --policy runs/RUN/best --schema conf/schemas/visit_slip.yaml scans/ --out v.jsonl --workers 4
-
-every document gets one line; exit code 3: the status of some line is not ok, someone should look
-"""
-_CALIBRATE_EXAMPLES = """examples:
-  medvie calibrate --policy runs/RUN/best --data medvie_rl/nano/slips
-  medvie calibrate --policy runs/RUN/best --data data/annotated --split validation --max-error 0.01
-"""
+_SCHEMA = "conf/schemas/visit_slip.yaml"
 
 
-def add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The commands `extract` and `calibrate`."""
-    extract = commands.add_parser(
+def add_extract(commands: Commands) -> None:
+    """The command `extract`."""
+    asked = f"medvie extract --policy runs/RUN/best --schema {_SCHEMA}"
+    extract = add_command(
+        commands,
         "extract",
-        help="turn images, PDFs and folders of them into JSON with a policy, with a confidence for every field",
+        help="turn images, PDFs and folders of them into JSON with a policy, with a confidence for every value",
         description="Turn documents into JSON with a policy. Several traces answer and vote; with a calibration (see "
         "`medvie calibrate`) each value's confidence is the probability that it is right. Values below a threshold, "
         "and values that OCR does not find on the page, are marked for review.",
-        epilog=_EXTRACT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=[
+            (f"{asked} slip.png", "one document, to the terminal"),
+            (f"{asked} scans/ --out visits.jsonl", "all of a folder"),
+            (f"{asked} scans/ --out visits.jsonl --resume", "go on after a stop"),
+            (f"{asked} letter.pdf --pages each --format csv --out tables", "each page, as CSV files"),
+            (f"{asked} scans/ --out visits.jsonl --workers 4", "by four engines"),
+        ],
+        notes="Every document gets one line. Exit code 3: the status of some line is not ok, someone should look.",
     )
     add_asking(extract)
     extract.add_argument(
@@ -63,14 +60,20 @@ def add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     extract.add_argument("documents", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     extract.set_defaults(command=_extract)
 
-    calibrate = commands.add_parser(
+
+def add_calibrate(commands: Commands) -> None:
+    """The command `calibrate`."""
+    calibrate = add_command(
+        commands,
         "calibrate",
         help="learn from annotated documents how far a policy's confidences can be trusted",
         description="Ask a policy for annotated documents that it was not trained on, and fit what turns votes, token "
         "probabilities and the OCR check into the probability of being right. Writes calibration.json into the "
         "policy's folder, which `medvie extract` uses from then on, and calibration.png to look at.",
-        epilog=_CALIBRATE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=[
+            ("medvie calibrate --policy runs/RUN/best --data medvie_rl/nano/slips", "on 80 validation slips"),
+            ("medvie calibrate --policy runs/RUN/best --data data/mine --max-error 0.01", "of less error"),
+        ],
     )
     add_asking(calibrate)
     calibrate.add_argument("--data", required=True, metavar="DATASET", help="dataset folder or URI, annotated")
@@ -245,12 +248,22 @@ def asking_of(options: argparse.Namespace, num_traces: int) -> Any:
         num_traces=num_traces if options.traces is None else options.traces,
         page_check=options.page_check,
         fit=options.fit,
-        settings=tuple(options.set),
+        settings=(("log_level=INFO",) if is_verbose() else ()) + tuple(options.set),
     )
 
 
-def _progress() -> Progress:
+def _progress() -> "Progress":
     """On standard error: standard output may hold the lines."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from medvie_rl.errors import UserError
+from medvie_rl.parser import Commands, add_command, add_overrides
 
 _FRACTIONS = ("learner", "prefill", "decode", "link")
 
 
-def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_plan(commands: Commands) -> None:
     """Register the command `medvie plan`."""
-    plan = commands.add_parser(
+    plan = add_command(
+        commands,
         "plan",
         help="estimate the memory of each GPU and the seconds of a step",
         description="Estimate whether a configuration fits its GPUs, and a step's time to first order. Only the "
-        "policy's config.json is read. Exit code 1: it does not fit.",
+        "policy's config.json is read, and nothing is started. Exit code 1: it does not fit.",
+        examples=[
+            ("medvie plan --config conf/qwen2_5_vl_7b.yaml --gpu H100", "will it fit, and how long would a step take"),
+            ("medvie plan --config conf/qwen2_5_vl_7b.yaml --gpu L4 learner.lora.rank=16", "the same with LoRA"),
+            ("medvie plan --config conf/local.yaml", "of a machine without GPUs: memory alone"),
+        ],
     )
     plan.add_argument("--config", type=Path, required=True, metavar="FILE")
     add_workload(plan)
@@ -43,7 +50,7 @@ def add_workload(command: argparse.ArgumentParser, *, gpu: str = "", network: fl
     ):
         command.add_argument(f"--{name}-fraction", type=float, metavar="F", help=f"achieved of the GPU's {what}")
     command.add_argument("--network", type=float, metavar="GB/S", help=f"between nodes (default: {network:g})")
-    command.add_argument("overrides", nargs="*", metavar="key=value")
+    add_overrides(command, "settings of the configuration, e.g. learner.zero_stage=3")
 
 
 def _plan(options: argparse.Namespace) -> int:

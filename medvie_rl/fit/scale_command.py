@@ -9,6 +9,7 @@ from typing import Any
 
 from medvie_rl.errors import UserError
 from medvie_rl.fit.command import add_workload, rates_of, workload_of
+from medvie_rl.parser import Commands, add_command
 
 _POLICIES = "Qwen/Qwen2.5-VL-7B-Instruct,Qwen/Qwen2.5-VL-32B-Instruct,Qwen/Qwen2.5-VL-72B-Instruct"
 _NETWORK = 240.0  # GB/s of a node: 60% of eight ports of 400 Gb/s (data sheet of the DGX H100)
@@ -24,14 +25,20 @@ evaluation, checkpoints, scoring, images seen for the first time, responses of u
 waking. Formulas and their sources: medvie_rl/fit/ duration.py, weight_path.py, scale.py."""
 
 
-def add_scale(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_scale(commands: Commands) -> None:
     """Register the command `medvie scale`."""
-    scale = commands.add_parser(
+    scale = add_command(
+        commands,
         "scale",
         help="estimate step times of larger policies on more GPUs",
         description="Estimate, to first order, the seconds of a step for several policies and numbers of GPUs, each "
         "with the layout that is fastest among those that fit. Everything but policy and layout is the "
         "configuration's. Nothing is started; only shapes of policies are read.",
+        examples=[
+            ("medvie scale", "7B, 32B and 72B on 8, 64 and 256 H100"),
+            ("medvie scale queries_per_step=512", "with larger batches"),
+            ("medvie scale --gpu A100-80 --gpus 8,16,32 --csv scale.csv", "other GPUs, and all numbers in a file"),
+        ],
     )
     scale.add_argument("--config", type=Path, default=Path("conf/qwen2_5_vl_7b_2_nodes.yaml"), metavar="FILE")
     scale.add_argument("--policies", default=_POLICIES, metavar="NAMES", help="separated by commas")

@@ -7,25 +7,23 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from rich.console import Console
+
+from medvie_rl.doctor.checks import probe_checks
+from medvie_rl.doctor.expected import Expected
+from medvie_rl.doctor.report import examine
+
 # PyPI's wheels of these link CUDA and make transformers fail on import beside a CPU torch. Documents have no sound.
 _AUDIO_PACKAGES = ("torchaudio", "torchcodec")
 _HOOK = "medvie_torchvision_hook"
-_CHECKS = {
-    "torch": "import torch; print(torch.__version__)",
-    "torchvision": "import torchvision; print(torchvision.__version__)",
-    "transformers": "from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor; "
-    "import transformers; print(transformers.__version__)",
-    "ray": "import ray; print(ray.__version__)",
-    "deepspeed": "import deepspeed; print(deepspeed.__version__)",
-    "vllm": "from vllm import LLM; import vllm; print(vllm.__version__)",
-}
 
 
 def main() -> int:
     """Install the torchvision hook, drop unusable audio packages, check that each part imports. 0 if all do."""
     _install_hook(Path(sysconfig.get_paths()["purelib"]))
     _remove_broken_audio_packages()
-    return 1 if _failed_checks() else 0
+    results = examine(probe_checks(Expected(), start=False), Console(highlight=False))
+    return 1 if any(result.finding.status == "fail" for result in results) else 0
 
 
 def _install_hook(site_packages: Path) -> None:
@@ -39,19 +37,6 @@ def _remove_broken_audio_packages() -> None:
             continue
         print(f"removing {name}: it needs CUDA, this torch has none, and nothing here uses it")
         subprocess.run([sys.executable, "-m", "pip", "uninstall", "--quiet", "--yes", name], check=True)
-
-
-def _failed_checks() -> list[str]:
-    failed = []
-    for name, code in _CHECKS.items():
-        result = _run(code)
-        if result.returncode == 0:
-            print(f"  ok    {name} {result.stdout.strip().splitlines()[-1]}")
-            continue
-        failed.append(name)
-        reason = result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "no message"
-        print(f"  FAIL  {name}: {reason}\n        remove the environment (make clean) and set up again")
-    return failed
 
 
 def _is_installed(name: str) -> bool:

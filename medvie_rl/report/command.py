@@ -5,28 +5,29 @@ import shlex
 from pathlib import Path
 
 from medvie_rl.errors import UserError
+from medvie_rl.parser import Commands, add_command
 
 DEFAULT_DOCUMENTS = 12
 
-_EPILOG = """examples:
-  medvie report runs/RUN                          writes runs/RUN/report.html
-  medvie report runs/RUN --documents 40           more documents, chosen by the same rules
-  medvie report runs/RUN --redact --out run.html  numbers and tables only, to be shown around
+_EXAMPLES = (
+    ("medvie report runs/RUN", "writes runs/RUN/report.html"),
+    ("medvie report runs/RUN --documents 40", "more documents, chosen by the same rules"),
+    ("medvie report runs/RUN --redact --out run.html", "numbers and tables only, to be shown around"),
+)
+_NOTES = """The file needs no network and runs no script. It holds patient data: page images, annotated values, \
+answers and ids of documents. --no-images leaves out the images, --redact all of it."""
 
-The file needs no network and runs no script. It holds patient data: page images, annotated values, answers and ids of
-documents. --no-images leaves out the images, --redact all of it.
-"""
 
-
-def add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_report(commands: Commands) -> None:
     """Register the command."""
-    report = commands.add_parser(
+    report = add_command(
+        commands,
         "report",
         help="what a run changed, as one HTML file: scores, curves, documents before and after (holds patient data)",
         description="Write one HTML file on a run, whether it has ended or not: scores before and after with "
         "intervals, curves, tables by key and type, and documents with every value before and after.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
+        notes=_NOTES,
     )
     report.add_argument("run", type=Path, metavar="RUN_DIR")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: RUN_DIR/report.html")

@@ -7,32 +7,30 @@ from pathlib import Path
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.interrupts import interrupt_at_sigterm
+from medvie_rl.parser import Commands, add_command
 
 KEY_VARIABLE = "MEDVIE_API_KEY"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_EXAMPLES = f"""examples:
-  medvie serve --policy runs/RUN/best
-  medvie serve --policy runs/RUN/best --schemas my_schemas --port 9000 --traces 9
-  curl -F file=@slip.png -F schema=visit_slip http://127.0.0.1:8000/extract
-
-then open http://127.0.0.1:8000 to drop a document, look at its fields beside the page, and correct them. With
-{KEY_VARIABLE} in the environment every request must bring that key in the header X-API-Key; to listen beyond this
-machine needs it, and something in front that speaks TLS.
-"""
 
 
-def add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_serve(commands: Commands) -> None:
     """The command `serve`."""
     from medvie_rl.extraction.command import add_asking
 
-    serve = commands.add_parser(
+    serve = add_command(
+        commands,
         "serve",
         help="answer documents over HTTP, and show them on a page to be corrected",
         description="An HTTP service for one policy: POST /extract, /schemas, /healthz, /readyz, /metrics "
         "(Prometheus), /openapi.json, and a page at /. Requests that wait are sampled together. Nothing that clients "
         "send is logged or kept.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=[
+            ("medvie serve --policy runs/RUN/best", "then open http://127.0.0.1:8000"),
+            ("medvie serve --policy runs/RUN/best --schemas my_schemas --port 9000 --traces 9", "of your own"),
+        ],
+        notes="A client: curl -F file=@slip.png -F schema=visit_slip http://127.0.0.1:8000/extract\n\n"
+        f"With {KEY_VARIABLE} in the environment every request must bring that key in the header X-API-Key; to listen "
+        "beyond this machine needs it, and something in front that speaks TLS.",
     )
     add_asking(serve)
     serve.add_argument("--schemas", type=Path, default=Path("conf/schemas"), help="folder of the schemas to offer")

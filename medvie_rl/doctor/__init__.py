@@ -1,0 +1,1 @@
+"""`medvie doctor`: is this machine, or this cluster, fit for what a configuration wants?"""
