@@ -11,6 +11,7 @@ from learner.errors import CheckpointError, OutOfMemoryError
 from medvie_rl.data.commands import add_data_commands
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.evaluation.command import add_eval
 from medvie_rl.fit.command import add_plan
 from medvie_rl.fit.scale_command import add_scale
 from medvie_rl.interrupts import StoppedBySignal, interrupted_by
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add_report(commands)
     add_scale(commands)
     add_rollouts(commands)
+    add_eval(commands)
     _add_export(commands)
     _add_extract(commands)
     _add_score(commands)
