@@ -166,8 +166,8 @@ def _change(interval: Interval) -> str:
     return "up" if interval[0] > 0 else "down" if interval[1] < 0 else ""
 
 
-def _with_interval(value: float, interval: Interval, sign: str = "") -> str:
-    low, high = (_number(end, sign) for end in interval)
+def _with_interval(value: float, interval: Interval, sign: str = "-") -> str:
+    low, high = (_number(end, "-") for end in interval)
     return f"{_number(value, sign)} [{low}, {high}]"
 
 

@@ -60,15 +60,15 @@ def _candidates(text: str, words: Sequence[re.Match[str]], specs: Sequence[Field
     for start in range(len(words)):
         for end in range(start, min(start + _MAX_WORDS, len(words))):
             span = words[start].start(), words[end].end()
-            colon = _COLON.match(text, span[1]) or _COLON.match(text, span[1] - len(words[end].group()) + 1)
-            behind = colon.end() if colon and colon.end() >= span[1] else span[1]
-            form = _form(text, words, start, behind, has_colon=behind > span[1])
+            colon = _COLON.match(text, span[1])
+            behind = colon.end() if colon else span[1]
+            form = _form(text, words, start, behind, has_colon=colon is not None)
             if form is None or (start and first_colon and behind == first_colon.end()):
                 continue  # "Due" of "Due Date:" belongs to the label
             worth = _worth(_plain(text[span[0] : span[1]]), specs, exact=form == _FORMS[3])
             if worth:
                 scored = {key: value * form for key, value in worth.items()}
-                yield Label(span[0], behind, scored, has_colon=behind > span[1])
+                yield Label(span[0], behind, scored, has_colon=colon is not None)
     if unknown := _ANY_LABEL.match(text):
         yield Label(0, unknown.end(), has_colon=True)
 
