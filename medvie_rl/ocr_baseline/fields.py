@@ -98,7 +98,9 @@ def _texts_at(
         yield " ".join([inline.strip(), *(line.text for line in lines[1:])]), tuple(lines)
         return  # what stands elsewhere belongs to another label
     yield "", ()
-    for neighbour in (page.right_of(cell), page.below(cell)):
+    any_words = spec.kind in ("text", "free_text", "person_name") and typical(spec) is None
+    right_first = label.has_colon or not (any_words and page.is_stacked(cell))
+    for neighbour in (page.right_of(cell) if right_first else None, page.below(cell)):
         if neighbour is None:
             yield "", ()
             continue

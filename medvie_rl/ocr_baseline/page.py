@@ -14,6 +14,7 @@ NUMBERED = re.compile(r"^\(?\d{1,2} ?[.)]\s*(?=[^\W\d_])")  # what an item of a 
 _MAX_GAP = 2.5  # heights of a line between a label and a value below it
 _MAX_LINE_GAP = 1.1  # between the lines of one paragraph
 _MAX_INDENT = 0.05  # of the page's width, between their left ends
+_ALIGNED = 0.01  # of the page's width: the same left end
 _FULL = 0.75  # of the widest line: a shorter one ends a paragraph of a short text
 
 
@@ -68,6 +69,15 @@ class Page:
         if nearest is None or nearest.begins_with_label:
             return None
         return nearest if nearest.line.box.y0 - box.y1 <= max_gap * self._height else None
+
+    def is_stacked(self, cell: Cell) -> bool:
+        """Whether values stand below labels here: this cell and the one right of it both have a cell at their left end
+        close below."""
+        return all(each is not None and self._has_foot(each) for each in (cell, self.right_of(cell)))
+
+    def _has_foot(self, cell: Cell) -> bool:
+        foot = self.below(cell, _MAX_LINE_GAP)
+        return foot is not None and abs(foot.line.box.x0 - cell.line.box.x0) < _ALIGNED
 
     def paragraph(self, first: Cell, *, is_long: bool) -> list[Cell]:
         """The cell with the lines that go on below it; of a text that is not long only behind a full line."""

@@ -100,6 +100,17 @@ def test_labels_come_from_key_description_and_paraphrases() -> None:
     assert (label.start, label.end, label.has_colon) == (0, 14, True)
 
 
+def test_labels_in_a_row_have_their_values_below() -> None:
+    lines = (
+        line("Patient", 0.1, 0.10),
+        line("Case worker", 0.5, 0.10),  # a label of no key, which has no colon either
+        line("Ana Silva", 0.1, 0.125),
+        line("Nils Weber", 0.5, 0.125),
+    )
+    assert extract([PATIENT], *lines) == {"patient": "Ana Silva"}
+    assert extract([PATIENT], line("Patient", 0.1, 0.1), line("Ana Silva", 0.5, 0.1)) == {"patient": "Ana Silva"}
+
+
 def test_a_section_takes_its_lines_up_to_the_next_heading() -> None:
     fields = [FINDINGS, FieldSpec(key="impression", description="the conclusion as written", kind="free_text")]
     lines = (
