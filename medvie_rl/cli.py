@@ -14,6 +14,7 @@ from medvie_rl.doctor.command import add_doctor
 from medvie_rl.edits_command import add_edits
 from medvie_rl.environment import be_verbose
 from medvie_rl.errors import UserError
+from medvie_rl.evaluation.command import add_eval
 from medvie_rl.export_command import add_export
 from medvie_rl.extraction.command import add_calibrate, add_extract
 from medvie_rl.fit.command import add_plan
@@ -107,6 +108,7 @@ def build_parser() -> CommandParser:
     add_report(commands)
     add_scale(commands)
     add_rollouts(commands)
+    add_eval(commands)
     add_export(commands)
     add_extract(commands)
     add_calibrate(commands)

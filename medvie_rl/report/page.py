@@ -6,28 +6,22 @@ load nothing and run nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from medvie_rl.data.inline_image import InlineImage
 from medvie_rl.errors import UserError
 from medvie_rl.files import write_atomically
-from medvie_rl.report.charts import HEIGHT, WIDTH, chart, number, whiskers
-from medvie_rl.report.classes import CLASSES
+from medvie_rl.report.charts import HEIGHT, WIDTH, chart, whiskers
 from medvie_rl.report.curves import confidence_curves, curves_of, points_of
 from medvie_rl.report.data import RunData, gather
 from medvie_rl.report.gallery import MAX_PAGES, REASONS, Pages, ShownDocument, choose, show
 from medvie_rl.report.tables import gain_rows, group_tables, score_rows
+from medvie_rl.report.templating import render
 
 MAX_BYTES = 10_000_000  # of the file, so that it can be sent by mail
-_TEMPLATES = Path(__file__).parent / "templates"
 _SHARE_OF_TEXT = 0.5  # of the file at most; the rest is for pages
 _BYTES_AROUND_PAGE = 1_000  # tags, and the document's id in them
-_CONTROL = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: "␡"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +114,11 @@ def _context(data: RunData, **options: Any) -> dict[str, Any]:
             chart(curve, first=0, last=100)
             for curve in (confidence_curves(data.calibration) if data.calibration else ())
         ],
-        "classes": CLASSES,
         "seconds": sum(seconds for _, seconds in points_of(data.metrics, "time/step")),
         "limit": _megabytes(),
         "chart_size": (WIDTH, HEIGHT),
         "max_pages": MAX_PAGES,
         "reasons": REASONS,
-        "style": Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         **options,
     }
     if compared:
@@ -151,28 +143,9 @@ def _render(
     pictures: Mapping[str, _Pictures],
     notices: Sequence[str],
 ) -> bytes:
-    template = _environment().get_template("page.html")
-    page = template.render(**context, documents=documents, pictures=pictures, no_pictures=_Pictures(), notices=notices)
-    return page.encode("utf-8", "backslashreplace")  # a half of a surrogate pair is no text
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return render(
+        "page.html", context, documents=documents, pictures=pictures, no_pictures=_Pictures(), notices=notices
     )
-    environment.filters |= {"number": number, "signed": "{:+.3f}".format, "three": "{:.3f}".format}
-    return environment
-
-
-def _visible(value: Any) -> Any:
-    """Text with its control characters as signs: what a policy wrote may hold any."""
-    return value.translate(_CONTROL) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _write(out: Path, content: bytes) -> None:

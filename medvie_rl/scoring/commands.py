@@ -12,7 +12,7 @@ from medvie_rl.scoring.export import check_writable, write_csv, write_json
 from medvie_rl.scoring.inputs import Predictions, Truth, load_schemas, read_predictions, read_training, read_truth
 from medvie_rl.scoring.report import print_report
 from medvie_rl.scoring.run import read_run, run_files, score_recorded
-from medvie_rl.scoring.systems import ScoreReport, System, answer_from, compare_systems, score_system
+from medvie_rl.scoring.systems import ScoreReport, System, compare_systems, score_predictions
 from rewards.breakdown import KeyFrequencies
 
 REJECTED = 3  # exit code: done, but some lines were rejected
@@ -44,7 +44,12 @@ def score_files(
     training = read_training(train, annotated) if train else None
     frequencies = KeyFrequencies.of(training) if training is not None else None
     read = [read_predictions(path, annotated) for path in (predictions, compare) if path]
-    systems = [_score(each, annotated, frequencies, with_published, seed) for each in read]
+    systems = [
+        score_predictions(
+            str(each.path), each, annotated, frequencies=frequencies, with_published=with_published, seed=seed
+        )
+        for each in read
+    ]
     comparison = compare_systems(systems[0], systems[1], ("other", "this"), seed=seed) if compare else None
     report = ScoreReport(
         title=f"{predictions} against {compare}" if compare else str(predictions),
@@ -80,16 +85,6 @@ def score_run(
         seed=seed,
     )
     return _finish(report, json_path, csv_path, explain)
-
-
-def _score(
-    predictions: Predictions, truth: Truth, frequencies: KeyFrequencies | None, with_published: bool, seed: int
-) -> System:
-    cases = list(truth.cases.values())
-    answers = [answer_from(case, predictions.by_id.get(case.id), truth) for case in cases]
-    return score_system(
-        str(predictions.path), cases, answers, frequencies=frequencies, with_published=with_published, seed=seed
-    )
 
 
 def _notices(truth: Truth, read: Sequence[Predictions], systems: Sequence[System]) -> list[str]:

@@ -55,8 +55,8 @@ def check_writable(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -
 
 def write_json(path: Path, report: ScoreReport) -> None:
     """`precision`, `recall` and `f1` at the top, everything else below; what is undefined is null."""
-    content = _without_nan(report_to_dict(report))
-    _write(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    content = without_nan(report_to_dict(report))
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, report: ScoreReport) -> None:
@@ -67,8 +67,8 @@ def write_csv(path: Path, report: ScoreReport) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_rows(report))
-    _write(path, text.getvalue())
+    writer.writerows(rows_of(report))
+    write_text(path, text.getvalue())
 
 
 def report_to_dict(report: ScoreReport) -> dict[str, Any]:
@@ -128,7 +128,8 @@ def _documents(report: ScoreReport) -> list[dict[str, Any]]:
     ]
 
 
-def _rows(report: ScoreReport) -> Iterator[dict[str, Any]]:
+def rows_of(report: ScoreReport) -> Iterator[dict[str, Any]]:
+    """The rows of the CSV file, by `COLUMNS`."""
     other = {} if report.comparison is None else _by_name(report.comparison.other)
     for group in GROUPS:
         for metrics in report.system.groups[group]:
@@ -167,17 +168,19 @@ def _by_name(system: System) -> dict[tuple[str, str], GroupMetrics]:
     return {(group, metrics.name): metrics for group, table in system.groups.items() for metrics in table}
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain values with null in the place of what is undefined, which JSON has no number for."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return value
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all; raises UserError where it cannot be written."""
     try:
         write_atomically(path, text)
     except OSError as error:

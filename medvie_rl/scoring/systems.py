@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from medvie_rl.scoring.inputs import Case, Prediction, Truth
+from medvie_rl.scoring.inputs import Case, Prediction, Predictions, Truth
 from rewards.breakdown import GroupMetrics, KeyFrequencies, breakdown, layout_of
 from rewards.metrics import (
     ExtractionMetrics,
@@ -147,6 +147,14 @@ def score_system(
         groups=groups,
         published=published_metrics(pairs) if with_published else None,
         num_missing=sum(answer.is_missing for answer in answers),
+    )
+
+
+def score_predictions(name: str, predictions: Predictions, truth: Truth, **how: Any) -> System:
+    """Score predictions against annotations; `how` are the options of `score_system`."""
+    cases = list(truth.cases.values())
+    return score_system(
+        name, cases, [answer_from(case, predictions.by_id.get(case.id), truth) for case in cases], **how
     )
 
 

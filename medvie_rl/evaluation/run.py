@@ -1,0 +1,130 @@
+"""One evaluation from its documents to its files. What lies in the folder already, made from the same, is reused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medvie_rl.errors import UserError, did_you_mean
+from medvie_rl.evaluation.ask import OcrBaseline, PolicySystem
+from medvie_rl.evaluation.documents import EvaluationSet, open_documents
+from medvie_rl.evaluation.files import write_all
+from medvie_rl.evaluation.outcome import score_all
+from medvie_rl.evaluation.predictions import FOLDER, Made, find_predictions, write_predictions
+from medvie_rl.evaluation.progress import show_progress
+from medvie_rl.evaluation.sheets import Sheet, sheets_of
+from medvie_rl.evaluation.systems import SystemSpec
+from medvie_rl.files import check_new_folder, write_atomically
+from medvie_rl.policy_settings import read_policy_settings
+
+_ANNOTATIONS = "annotations.jsonl"
+_STYLES = {"up": "green", "down": "red"}
+
+
+def evaluate_systems(
+    dataset: str,
+    systems: Sequence[SystemSpec],
+    out: Path,
+    *,
+    split: str = "test",
+    schemas: Sequence[Path],
+    limit: int | None = None,
+    baseline: str = "",
+    prompt: Path | None = None,
+    constrained: bool = True,
+    settings: Sequence[str] = (),
+    ocr_cache: Path | None = None,
+    with_published: bool = True,
+    num_resamples: int = 1_000,
+    seed: int = 0,
+) -> None:
+    """Ask every system, score all, print the tables and write the files into `out`.
+
+    The options are those of the command. Raises UserError, before anything starts, for what cannot be used.
+    """
+    names = [system.name for system in systems]
+    baseline = baseline or names[0]
+    if baseline not in names:
+        raise UserError(f"--baseline {baseline}: no such system{did_you_mean(baseline, names)}; there are {names}")
+    if not (out / FOLDER).is_dir():
+        check_new_folder(out)
+    documents = open_documents(dataset, split, schemas, limit=limit)
+    cache = _ocr_cache(dataset, out, ocr_cache)
+    askers = [
+        OcrBaseline(cache)
+        if system.policy is None
+        else PolicySystem(
+            read_policy_settings(system.policy, prompt=prompt, reasoning=system.reasoning, settings=settings),
+            cache,
+            constrained=constrained,
+        )
+        for system in systems
+    ]
+    console = Console(highlight=False, soft_wrap=False)
+    console.print(f"{len(documents.documents)} documents of {documents.split.path}", markup=False, soft_wrap=True)
+    (out / FOLDER).mkdir(parents=True, exist_ok=True)
+    truth = out / _ANNOTATIONS
+    write_atomically(truth, documents.annotations())
+    made = [(name, *_predict(name, asker, documents, out, console)) for name, asker in zip(names, askers, strict=True)]
+    outcome = score_all(
+        out,
+        truth,
+        documents,
+        made,
+        baseline=baseline,
+        with_published=with_published,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    sheets = sheets_of(outcome)
+    for sheet in sheets:
+        if not sheet.is_detail:
+            _print(console, sheet)
+    for each in outcome.systems:
+        for notice in each.report.notices:
+            console.print(Text(f"note: {each.name}: {notice}", style="yellow"), soft_wrap=True)
+    for path in write_all(out, outcome, sheets):
+        console.print(f"written: {path}", markup=False, soft_wrap=True)
+    console.print(
+        f"{out} holds patient data (predictions, annotations; ids and wrong values in the JSON and CSV files); the "
+        "Markdown and HTML files hold numbers only",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _predict(
+    name: str, asker: OcrBaseline | PolicySystem, documents: EvaluationSet, out: Path, console: Console
+) -> tuple[Made, bool]:
+    """What a system's predictions were made from, and whether they are those that lay there."""
+    made, problem = find_predictions(out, name, asker.inputs(documents))
+    if made is not None:
+        console.print(f"{name}: predictions reused, nothing they depend on has changed", markup=False, soft_wrap=True)
+        return made, True
+    again = f" (again; {problem})" if problem else ""
+    console.print(f"{name}: {asker.about}{again}", markup=False, soft_wrap=True)
+    with show_progress(console, name, len(documents.documents)) as update:
+        lines, made = asker.predict(documents, update)
+    return write_predictions(out, name, lines, made), False
+
+
+def _ocr_cache(dataset: str, out: Path, named: Path | None) -> Path:
+    """The folder named, else that of the dataset if it has one already, else one in `out`."""
+    of_dataset = Path(dataset) / "ocr"
+    return named or (of_dataset if "://" not in dataset and of_dataset.is_dir() else out / "ocr")
+
+
+def _print(console: Console, sheet: Sheet) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for number, column in enumerate(sheet.columns):
+        table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*(Text(cell.text, style=_STYLES.get(cell.change, "")) for cell in row))
+    console.print()
+    console.print(Text(sheet.title, style="bold"))
+    console.print(table)
+    if sheet.note:
+        console.print(Text(sheet.note, style="dim"))
