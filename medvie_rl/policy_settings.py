@@ -37,12 +37,17 @@ class PolicySettings:
 
 
 def read_policy_settings(
-    policy: Path, *, prompt: Path | None, reasoning: bool | None, settings: Sequence[str]
+    policy: Path,
+    *,
+    prompt: Path | None = None,
+    default_prompt: Path | None = None,
+    reasoning: bool | None = None,
+    settings: Sequence[str] = (),
 ) -> PolicySettings:
-    """The settings of a policy's card, or the defaults of a plain Hugging Face folder, which `prompt` is for.
+    """The settings of a policy's card, or the defaults of a plain Hugging Face folder, which `default_prompt` is for.
 
-    `reasoning`, where it is not None, and `settings` (key=value) go before what the card says. Raises UserError for
-    what cannot be used.
+    `prompt` and `reasoning`, where they are not None, and `settings` (key=value) go before what the card says. Raises
+    UserError for what cannot be used.
     """
     if not policy.is_dir():
         raise UserError(
@@ -54,7 +59,7 @@ def read_policy_settings(
             f"{policy}: no policy folder, it has no config.json; name one in Hugging Face format, such as RUN_DIR/best"
         )
     card = read_policy_card(policy)
-    path = policy / PROMPT if card else prompt or DEFAULT_PROMPT
+    path = prompt or (policy / PROMPT if card else default_prompt or DEFAULT_PROMPT)
     try:
         template, ocr = load_prompt_template(path), _ocr_settings(policy, card)
         if ocr.mode != "none":

@@ -57,7 +57,7 @@ def evaluate_systems(
         OcrBaseline(cache)
         if system.policy is None
         else PolicySystem(
-            read_policy_settings(system.policy, prompt=prompt, reasoning=system.reasoning, settings=settings),
+            read_policy_settings(system.policy, default_prompt=prompt, reasoning=system.reasoning, settings=settings),
             cache,
             constrained=constrained,
         )

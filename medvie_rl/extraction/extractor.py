@@ -2,18 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from medvie_rl.data.ocr import OcrCache, OcrLine
-from medvie_rl.data.ocr_prompt import OcrConfig, OcrPrompts, check_takes_ocr
+from medvie_rl.data.ocr_prompt import OcrPrompts
 from medvie_rl.data.pages import Page
-from medvie_rl.data.prompts import load_prompt_template, render_chat
+from medvie_rl.data.prompts import render_chat
 from medvie_rl.data.queries import stable_hash
 from medvie_rl.errors import UserError
 from medvie_rl.extraction.calibration import Evidence
@@ -24,11 +21,11 @@ from medvie_rl.extraction.probabilities import value_probabilities
 from medvie_rl.extraction.shrink import Sizes, shrunk
 from medvie_rl.extraction.voting import vote
 from medvie_rl.grammar import policy_grammar
-from medvie_rl.policy_card import CARD, PROMPT, PolicyCard, read_policy_card
+from medvie_rl.policy_settings import PolicySettings, read_policy_settings
 from rewards.parsing import JsonObject, ParsedResponse
 from rewards.repair import parse_tolerant
 from rewards.schema import Schema
-from rollout.config import AnswerSampling, RolloutConfig
+from rollout.config import AnswerSampling
 from rollout.prompts import num_prompt_tokens
 from rollout.types import FinishReason, GenerationRequest, Rollout
 
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
     from rollout.worker import RolloutWorker
 
 _NUM_TEXTS = 256  # pages
-DEFAULT_PROMPT = Path("conf/prompts/qwen2_5_vl.yaml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +70,6 @@ class Extraction:
     left_out: Mapping[str, Evidence] = field(default_factory=dict)
 
 
-@dataclass
-class _Settings(RolloutConfig):
-    """What settings may change: the engine's, and how answers are sampled."""
-
-    sampling: AnswerSampling = field(default_factory=AnswerSampling)
-
-
 class Extractor:
     """Holds the engine of a policy. Documents of one call are sampled as one batch.
 
@@ -88,21 +77,11 @@ class Extractor:
     """
 
     def __init__(self, asking: Asking) -> None:
-        if not asking.policy.is_dir():
-            raise UserError(f"{asking.policy}: no such policy folder; a run keeps its best one in RUN_DIR/best")
         if asking.num_traces < 1:
             raise UserError(f"--traces: expected 1 or more, got {asking.num_traces}")
-        card, self._config = read_policy_card(asking.policy), asking_settings(asking)
-        prompt = asking.prompt or (asking.policy / PROMPT if card else DEFAULT_PROMPT)
-        try:
-            self._template = load_prompt_template(prompt)
-            ocr = _ocr_settings(asking.policy, card)
-            if ocr.mode != "none":
-                check_takes_ocr(prompt, self._template)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        of_policy = policy_settings(asking)
+        self._template, self._config, self.reasoning = of_policy.template, of_policy.engine, of_policy.reasoning
         self._asking = asking
-        self.reasoning = asking.reasoning if asking.reasoning is not None else (card.reasoning if card else True)
         self._sampled = self._config.sampling
         if asking.num_traces > 1 and not self._sampled.temperature:
             self._sampled = AnswerSampling(temperature=self._config.temperature)
@@ -112,7 +91,8 @@ class Extractor:
 
         self._processor = AutoProcessor.from_pretrained(asking.policy)
         self._texts = _RecentTexts()
-        self._ocr = OcrPrompts(ocr, self._processor.tokenizer, None if ocr.mode == "none" else self._texts)
+        cache = None if of_policy.ocr.mode == "none" else self._texts
+        self._ocr = OcrPrompts(of_policy.ocr, self._processor.tokenizer, cache)
         self._grammar = lru_cache(maxsize=64)(self._new_grammar)
 
     @cached_property
@@ -303,28 +283,8 @@ class _RecentTexts(OcrCache):
         return self._recent[key]
 
 
-def asking_settings(asking: Asking) -> _Settings:
-    """The engine's settings, without starting one."""
-    card = read_policy_card(asking.policy)
-    return _engine_settings(card.rollout if card else {}, asking.settings)
-
-
-def _engine_settings(trained_with: Mapping[str, Any], overrides: Sequence[str]) -> _Settings:
-    """The engine's settings: those of training, with `key=value` overrides. Raises UserError for a bad one."""
-    known = {item.name for item in fields(RolloutConfig)}
-    base = {name: value for name, value in trained_with.items() if name in known}
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(_Settings), base, OmegaConf.from_dotlist(list(overrides)))
-        config = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, ValueError) as error:
-        raise UserError(f"--set: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, _Settings)
-    return config
-
-
-def _ocr_settings(policy: Path, card: PolicyCard | None) -> OcrConfig:
-    """Which recognised text the policy was trained with; none where its folder does not say."""
-    try:
-        return OcrConfig(**card.ocr) if card else OcrConfig()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{policy / CARD}: 'ocr' is not what this version writes ({error})") from error
+def policy_settings(asking: Asking) -> PolicySettings:
+    """What is asked with; raises UserError for what cannot be used."""
+    return read_policy_settings(
+        asking.policy, prompt=asking.prompt, reasoning=asking.reasoning, settings=asking.settings
+    )

@@ -11,7 +11,7 @@ from cluster.session import connect
 from medvie_rl.data.pages import UnreadableFileError
 from medvie_rl.environment import run_environment
 from medvie_rl.extraction.calibration import Calibration
-from medvie_rl.extraction.extractor import Asking, Extractor, asking_settings
+from medvie_rl.extraction.extractor import Asking, Extractor, policy_settings
 from medvie_rl.extraction.inputs import InputDocument, InputFile, read_file
 from medvie_rl.extraction.lines import line, unreadable_line
 from rewards.schema import Schema
@@ -97,7 +97,7 @@ def _on_cluster(
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """By `num_workers` engines, each with its own GPUs where there are some. Every node must see the files and the
     policy at the same paths."""
-    settings = asking_settings(job.asking)
+    settings = policy_settings(job.asking).engine
     environment = run_environment(allow_downloads=False)
     cluster = ClusterConfig(address=address)
     with connect(cluster, num_cpus=num_workers + 1, environment=environment):  # one for reading

@@ -24,6 +24,7 @@ def environment(**changes: str) -> dict[str, str]:
     return plain | changes
 
 
+@pytest.mark.full
 def test_this_machine_is_fit(tmp_path: Path) -> None:
     command = [*_PYTHON, "doctor", "--json", "--config", "conf/local.yaml", f"output_dir={tmp_path}"]
     marked = environment(**{_MARK: str(tmp_path)})
@@ -42,6 +43,7 @@ def test_this_machine_is_fit(tmp_path: Path) -> None:
         time.sleep(0.5)
 
 
+@pytest.mark.full
 def test_a_doctor_that_is_stopped_ends_what_it_started() -> None:
     process = subprocess.Popen([*_PYTHON, "doctor"], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
     doctor = psutil.Process(process.pid)
@@ -66,6 +68,7 @@ def test_a_cluster_that_does_not_answer_is_a_line() -> None:
     assert "RAY_ADDRESS: no Ray cluster answers at '127.0.0.1:1'" in found["found"]
 
 
+@pytest.mark.full
 def test_a_cluster_has_what_a_configuration_takes_or_not() -> None:
     """One node that says that it has GPUs, of which Ray keeps the books like those of real ones."""
     node = {"num_cpus": 10, "num_gpus": 4, "object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -82,11 +85,13 @@ def test_a_cluster_has_what_a_configuration_takes_or_not() -> None:
     assert too_large["status"] == "fail" and "needs 6 GPU, free 4 of 4" in too_large["found"]
 
 
+@pytest.mark.full
 def test_an_object_store_that_ray_does_not_start_with_is_a_line() -> None:
     found = probe("Ray", overrides=["cluster.object_store_mib=10000000"])
     assert found["status"] == "fail" and "too little shared memory" in found["found"]
 
 
+@pytest.mark.full
 def test_torchvision_without_the_hook() -> None:
     """Beside a CPU torch, PyPI's torchvision does not import in an interpreter without our finder."""
     code = (

@@ -113,6 +113,7 @@ def test_predictions_are_reused_while_nothing_has_changed(slips: Path, evaluated
     assert {path.name: path.stat().st_mtime_ns for path in (out / "predictions").iterdir()} == files
 
 
+@pytest.mark.full
 def test_changed_inputs_and_files_are_asked_again(
     slips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_folder_of_something_else_is_left_alone(slips: Path, tmp_path: Path) -
         evaluate_systems(str(slips), parse_systems(["ocr"]), tmp_path, schemas=[ROOT / "conf/schemas"])
 
 
+@pytest.mark.full
 def test_documents_that_do_not_fit_count_as_not_answered(slips: Path, tmp_path: Path) -> None:
     """No engine is started where no prompt leaves room for an answer, and that is said."""
     result = run(eval_command(slips, tmp_path / "out", f"base={NANO}", more=("--set", "max_response_tokens=1000")))
@@ -172,6 +174,7 @@ def test_documents_that_do_not_fit_count_as_not_answered(slips: Path, tmp_path: 
     assert (system["f1"], system["metrics"]["valid_json_rate"]) == (0.0, 0.0)
 
 
+@pytest.mark.full
 def test_an_engine_that_dies_is_an_error(tmp_path: Path) -> None:
     from cluster.errors import ClusterError
 
