@@ -14,11 +14,11 @@ from medvie_rl.evaluation.documents import EvaluationSet, open_documents
 from medvie_rl.evaluation.files import write_all
 from medvie_rl.evaluation.outcome import score_all
 from medvie_rl.evaluation.predictions import FOLDER, Made, find_predictions, write_predictions
-from medvie_rl.evaluation.progress import show_progress
 from medvie_rl.evaluation.sheets import Sheet, sheets_of
 from medvie_rl.evaluation.systems import SystemSpec
 from medvie_rl.files import check_new_folder, write_atomically
 from medvie_rl.policy_settings import read_policy_settings
+from medvie_rl.progress import show_progress
 
 _ANNOTATIONS = "annotations.jsonl"
 _STYLES = {"up": "green", "down": "red"}

@@ -1,6 +1,7 @@
 """`medvie calibrate`: what a policy answers on annotated documents, judged, fitted, written and drawn."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
 
@@ -28,10 +29,11 @@ def calibrate(
     schemas: Path,
     limit: int,
     max_error: float,
-    advance: Callable[[int, int], None],
+    progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
     notice: Callable[[str], None],
 ) -> Calibration:
-    """Write the policy's `calibration.json` and `calibration.png`. `advance` is told (documents done, all).
+    """Write the policy's `calibration.json` and `calibration.png`. `progress`, given their number, makes what is told
+    how many documents are done.
 
     Raises UserError for documents that cannot be used, and where they do not suffice (see `calibration.fit`).
     """
@@ -47,16 +49,17 @@ def calibrate(
         raise UserError(f"{source.path}: {len(problems)} problems, the first of them:\n  {shown}")
     judged: list[Judged] = []
     num_unanswered = num_done = 0
-    for name, same_schema in groupby(sorted(documents, key=_schema_of), key=_schema_of):
-        members = list(same_schema)
-        for start in range(0, len(members), BATCH):
-            batch = members[start : start + BATCH]
-            answered = extractor.extract([_input(source, document) for document in batch], known[name])
-            for document, extraction in zip(batch, answered, strict=True):
-                judged += judge(document, extraction, known[name])
-                num_unanswered += extraction.answer is None
-            num_done += len(batch)
-            advance(num_done, len(documents))
+    with progress(len(documents)) as advance:
+        for name, same_schema in groupby(sorted(documents, key=_schema_of), key=_schema_of):
+            members = list(same_schema)
+            for start in range(0, len(members), BATCH):
+                batch = members[start : start + BATCH]
+                answered = extractor.extract([_input(source, document) for document in batch], known[name])
+                for document, extraction in zip(batch, answered, strict=True):
+                    judged += judge(document, extraction, known[name])
+                    num_unanswered += extraction.answer is None
+                num_done += len(batch)
+                advance(num_done)
     if num_unanswered:
         notice(f"{num_unanswered} of {len(documents)} documents got no answer and have no part in it")
     calibration = fit(judged, asked=extractor.asked, max_error=max_error)

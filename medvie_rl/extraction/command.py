@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from medvie_rl.errors import UserError
 from medvie_rl.parser import Commands, add_command
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import Console
 
 DEFAULT_TRACES = 5
 _LINES_DEPEND_ON = (
@@ -132,6 +133,7 @@ def _extract(options: argparse.Namespace) -> int:
     from medvie_rl.extraction.inputs import find_files
     from medvie_rl.extraction.lines import is_clean
     from medvie_rl.extraction.run import Job, extract_files
+    from medvie_rl.progress import show_progress
 
     schema, calibration = read_schema(options.schema), read_calibration(options.policy)
     asking = asking_of(options, calibration.asked["num_traces"] if calibration else DEFAULT_TRACES)
@@ -146,20 +148,21 @@ def _extract(options: argparse.Namespace) -> int:
     )
     files = find_files(options.documents)
     num_lines = num_review = num_unclean = 0
-    with _output(options, job) as output, _progress() as progress:
+    with _output(options, job) as output:
         left = [file for file in files if not _is_done(file.path, output.done)]
         if len(left) < len(files):
-            progress.console.print(f"going on: {len(files) - len(left)} of {len(files)} files are done")
-        task = progress.add_task("extracting", total=len(left))
-        for num_files, lines in extract_files(
-            job, left, num_workers=options.workers, address=options.ray, notice=_tell
-        ):
-            for made in lines:
-                output.write(made)
-                num_lines += 1
-                num_review += bool(made.get("review"))
-                num_unclean += not is_clean(made)
-            progress.update(task, advance=num_files)
+            _tell(f"going on: {len(files) - len(left)} of {len(files)} files are done")
+        batches = extract_files(job, left, num_workers=options.workers, address=options.ray, notice=_tell)
+        num_done = 0
+        with show_progress(_standard_error(), "extracting", len(left)) as advance:
+            for num_files, lines in batches:
+                for made in lines:
+                    output.write(made)
+                    num_lines += 1
+                    num_review += bool(made.get("review"))
+                    num_unclean += not is_clean(made)
+                num_done += num_files
+                advance(num_done)
     if options.out:
         _tell(
             f"{num_lines} documents: {num_lines - num_unclean} ok, {num_unclean} with a problem, {num_review} with "
@@ -221,19 +224,23 @@ def _calibrate(options: argparse.Namespace) -> int:
     if options.traces is not None and options.traces < 2:
         raise UserError(f"--traces: votes need at least 2, got {options.traces}")
     from medvie_rl.extraction.calibrate import calibrate
+    from medvie_rl.progress import show_progress
 
-    with _progress() as progress:
-        task = progress.add_task("asking", total=None)
-        calibrate(
-            asking_of(options, DEFAULT_TRACES),
-            options.data,
-            split=options.split,
-            schemas=options.schemas,
-            limit=options.limit,
-            max_error=options.max_error,
-            advance=lambda done, total: progress.update(task, completed=done, total=total),
-            notice=progress.console.print,
-        )
+    console = _standard_error()
+
+    def tell(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    calibrate(
+        asking_of(options, DEFAULT_TRACES),
+        options.data,
+        split=options.split,
+        schemas=options.schemas,
+        limit=options.limit,
+        max_error=options.max_error,
+        progress=partial(show_progress, console, "asking"),
+        notice=tell,
+    )
     return 0
 
 
@@ -252,24 +259,11 @@ def asking_of(options: argparse.Namespace, num_traces: int) -> Any:
     )
 
 
-def _progress() -> "Progress":
-    """On standard error: standard output may hold the lines."""
+def _standard_error() -> "Console":
+    """Where progress goes: standard output may hold the lines."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    console = Console(stderr=True, highlight=False)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    return Console(stderr=True, highlight=False)
 
 
 def _tell(text: str) -> None:

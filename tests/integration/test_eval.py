@@ -15,9 +15,9 @@ from medvie_rl.data.slips import write_slips
 from medvie_rl.data.store import open_split
 from medvie_rl.errors import UserError
 from medvie_rl.evaluation.engine import start_engine
-from medvie_rl.evaluation.progress import rate_and_time_left
 from medvie_rl.evaluation.run import evaluate_systems
 from medvie_rl.evaluation.systems import SystemSpec, parse_systems
+from medvie_rl.progress import rate_and_time_left
 from rewards.schema import load_schema
 from rollout.config import RolloutConfig
 from runs import ROOT, run, run_to_end

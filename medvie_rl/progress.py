@@ -1,4 +1,4 @@
-"""How far a system has come: a bar with rate and time left at a terminal, a plain line every few seconds elsewhere."""
+"""How far a command has come with its documents: a bar with rate and time left at a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
