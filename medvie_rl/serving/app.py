@@ -3,6 +3,7 @@
 What a client sends is never logged, nor repeated in an error, but for the names of fields and of schemas.
 """
 
+import contextlib
 import hmac
 import secrets
 import time
@@ -19,6 +20,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medvie_rl.serving.service import RequestError, Service
 
@@ -105,6 +108,8 @@ def make_app(start: Callable[[], Service], *, api_key: str = "") -> FastAPI:
         path = getattr(route, "path", "other")
         _service(request).metrics.observe_request(path, response.status_code, time.monotonic() - started)
         return response
+
+    app.add_middleware(_BoundedBody)  # outermost: before anything of a body is kept
 
     @app.exception_handler(RequestError)
     async def refused(request: Request, error: RequestError) -> JSONResponse:
@@ -202,6 +207,39 @@ def make_app(start: Callable[[], Service], *, api_key: str = "") -> FastAPI:
         return HTMLResponse(_page().replace("{{nonce}}", nonce), headers=headers)
 
     return app
+
+
+class _BoundedBody:
+    """Stops reading a body that becomes too large, whatever its client said of its length: the parser of forms would
+    write all of it to the disk."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit: int = scope["app"].state.service.limits.max_bytes
+        size = 0
+
+        def is_too_large() -> bool:
+            return size > limit + _FORM_BYTES
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if is_too_large() else message
+
+        async def send_unless_too_large(message: Message) -> None:
+            if not is_too_large():
+                await send(message)
+
+        with contextlib.suppress(ClientDisconnect):
+            await self._app(scope, bounded, send_unless_too_large)
+        if is_too_large():
+            await JSONResponse({"detail": _too_large(limit)}, status_code=413)(scope, receive, send)
 
 
 def _service(request: Request) -> Service:

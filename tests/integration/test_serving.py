@@ -166,15 +166,26 @@ def bad_requests(slip: bytes) -> Mapping[str, tuple[dict[str, Any], int, str]]:
     }  # fmt: skip
 
 
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def endless_form() -> Iterator[bytes]:
+    """A file of which nobody says how long it is."""
+    yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    for _ in range(64):
+        yield b"0" * (1 << 20)
+
+
 def test_what_cannot_be_served_is_refused_with_a_reason(served: Served, slips: list[bytes]) -> None:
     for name, (request, status, words) in bad_requests(slips[0]).items():
         response = httpx.post(f"{served.url}/extract", headers={"X-API-Key": KEY}, timeout=60, **request)
         assert (response.status_code, words in response.json()["detail"]) == (status, True), (name, response.text)
     broken = httpx.post(
-        f"{served.url}/extract", content=b"--x\r\nbroken", timeout=60,
-        headers={"X-API-Key": KEY, "Content-Type": "multipart/form-data; boundary=x"},
-    )  # fmt: skip
+        f"{served.url}/extract", content=b"--x\r\nbroken", headers=FORM | {"X-API-Key": KEY}, timeout=60
+    )
     assert 400 <= broken.status_code < 500 and broken.json()["detail"]
+    endless = httpx.post(f"{served.url}/extract", content=endless_form(), headers=FORM | {"X-API-Key": KEY}, timeout=60)
+    assert (endless.status_code, "at most 8 MiB" in endless.json()["detail"]) == (413, True)
     for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": "é".encode()}):
         assert httpx.get(f"{served.url}/schemas", headers=headers).status_code == 401
     assert httpx.get(f"{served.url}/nothing", headers={"X-API-Key": KEY}).status_code == 404
