@@ -1,13 +1,12 @@
 """A policy that is asked for the fields of documents, several times over, and what is known of every field."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvie_rl.data.ocr import OcrCache, OcrLine
+from medvie_rl.data.ocr import OcrLine
 from medvie_rl.data.ocr_prompt import OcrPrompts
 from medvie_rl.data.pages import Page
 from medvie_rl.data.prompts import render_chat
@@ -18,6 +17,7 @@ from medvie_rl.extraction.inputs import InputDocument
 from medvie_rl.extraction.page_check import PageText
 from medvie_rl.extraction.places import Place, values_of
 from medvie_rl.extraction.probabilities import value_probabilities
+from medvie_rl.extraction.recent_texts import RecentTexts
 from medvie_rl.extraction.shrink import Sizes, shrunk
 from medvie_rl.extraction.voting import vote
 from medvie_rl.grammar import policy_grammar
@@ -31,8 +31,6 @@ from rollout.types import FinishReason, GenerationRequest, Rollout
 
 if TYPE_CHECKING:
     from rollout.worker import RolloutWorker
-
-_NUM_TEXTS = 256  # pages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,8 @@ class Extractor:
     Raises UserError for a policy, prompt or setting that cannot be used; the engine starts when it is needed.
     """
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: Asking, texts: RecentTexts | None = None) -> None:
+        """`texts` may be shared with whoever recognises pages ahead."""
         if asking.num_traces < 1:
             raise UserError(f"--traces: expected 1 or more, got {asking.num_traces}")
         of_policy = policy_settings(asking)
@@ -90,7 +89,7 @@ class Extractor:
         from transformers import AutoProcessor
 
         self._processor = AutoProcessor.from_pretrained(asking.policy)
-        self._texts = _RecentTexts()
+        self._texts = texts or RecentTexts()
         cache = None if of_policy.ocr.mode == "none" else self._texts
         self._ocr = OcrPrompts(of_policy.ocr, self._processor.tokenizer, cache)
         self._grammar = lru_cache(maxsize=64)(self._new_grammar)
@@ -265,22 +264,6 @@ class Extractor:
             for page in document.pages
             for line in self._texts.lines_of_page(page.key, lambda page=page: page.content)  # type: ignore[misc]
         ]
-
-
-class _RecentTexts(OcrCache):
-    """The recognised text of the pages that were read last: prompt and check need it, a service must not keep all."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self._recent: OrderedDict[str, tuple[OcrLine, ...]] = OrderedDict()
-
-    def lines_of_page(self, key: str, content: Callable[[], bytes]) -> tuple[OcrLine, ...]:
-        if key not in self._recent:
-            self._recent[key] = super().lines_of_page(key, content)
-        self._recent.move_to_end(key)
-        while len(self._recent) > _NUM_TEXTS:
-            self._recent.popitem(last=False)
-        return self._recent[key]
 
 
 def policy_settings(asking: Asking) -> PolicySettings:

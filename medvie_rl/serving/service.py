@@ -16,6 +16,7 @@ from medvie_rl.extraction.calibration import Calibration, read_calibration
 from medvie_rl.extraction.extractor import Asking, Extractor
 from medvie_rl.extraction.inputs import InputDocument
 from medvie_rl.extraction.lines import line
+from medvie_rl.extraction.recent_texts import RecentTexts
 from medvie_rl.serving.batcher import Batcher, BusyError
 from medvie_rl.serving.metrics import Metrics
 from rewards.schema import Schema, schema_of
@@ -54,9 +55,10 @@ class Service:
         self.metrics = metrics
         self._asking = asking
         self._calibration = self._matching_calibration(asking)
+        self._texts = RecentTexts()
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="reader")
         self._batcher = Batcher(
-            lambda: Extractor(asking),
+            lambda: Extractor(asking, self._texts),
             max_batch=limits.max_batch,
             max_waiting=limits.max_waiting,
             observe=metrics.observe_batch,
@@ -135,7 +137,11 @@ class Service:
         with tempfile.NamedTemporaryFile(prefix="medvie-") as file:  # gone when it is read
             file.write(content)
             file.flush()
-            return read_pages(Path(file.name), dpi=self.limits.dpi, max_pages=self.limits.max_pages)
+            pages = read_pages(Path(file.name), dpi=self.limits.dpi, max_pages=self.limits.max_pages)
+        if self._asking.page_check:  # while the engine samples other documents
+            for page in pages:
+                self._texts.lines_of_page(page.key, lambda page=page: page.content)  # type: ignore[misc]
+        return pages
 
     @staticmethod
     def _matching_calibration(asking: Asking) -> Calibration | None:

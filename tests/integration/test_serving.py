@@ -45,7 +45,7 @@ class Served(NamedTuple):
 
     def extract(self, content: bytes, name: str = "slip.png", **fields: str) -> httpx.Response:
         return httpx.post(
-            f"{self.url}/extract", files={"file": (name, content)}, data=fields, headers={"X-API-Key": KEY}, timeout=120
+            f"{self.url}/extract", files={"file": (name, content)}, data=fields, headers={"X-API-Key": KEY}, timeout=300
         )
 
 
@@ -56,8 +56,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("served") / "log.txt"
-    how = ("--prompt", "conf/prompts/nano.yaml", "--traces", "2", "--max-mib", "8", "--max-pages", "4",
-           "--set", "max_response_tokens=96")  # fmt: skip
+    limits = ("--max-mib", "8", "--max-pages", "4", "--seconds", "240")
+    how = ("--prompt", "conf/prompts/nano.yaml", "--traces", "2", "--set", "max_response_tokens=96", *limits)
     command = [sys.executable, "-m", "medvie_rl", "serve", "--policy", "medvie_rl/nano/policy", "--port", str(port)]
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -292,7 +292,7 @@ def test_a_crowd_is_served_for_minutes(served: Served, slips: list[bytes]) -> No
 
     async def crowd() -> None:
         limits = httpx.Limits(max_connections=NUM_CLIENTS)
-        async with httpx.AsyncClient(headers={"X-API-Key": KEY}, timeout=120, limits=limits) as http:
+        async with httpx.AsyncClient(headers={"X-API-Key": KEY}, timeout=300, limits=limits) as http:
             until = time.monotonic() + CROWD_SECONDS
             await asyncio.gather(*(client(http, number, until) for number in range(NUM_CLIENTS)))
 
