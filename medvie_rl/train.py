@@ -112,7 +112,8 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
     before = evaluate_once(run, state, workers, "before", test, display.status)
     if state.best_step < 0:
         display.status(f"scoring the base on {len(validation)} validation documents")
-        _log_and_save(run, state, workers, _validate(run, state, workers, validation), display, dict)
+        _log(run, state, _validate(run, state, workers, validation), display)
+        _save(run, state, workers, dict)
 
     rails = Rails(config.rails, run.metrics())
     with stopping_between_steps(display.notice) as signals:
@@ -127,9 +128,11 @@ def _train(run: Run, data: RunData, workers: Workers, display: Display) -> tuple
             if _is_due(state, config.evaluation.every, config):
                 metrics |= _validate(run, state, workers, validation)
             state.seconds += time.monotonic() - started
-            _log_and_save(run, state, workers, metrics, display, in_flight, at_once=bool(signals.number))
-            if signals.number:
-                raise StoppedBySignal(signals.number, f"go on with --resume {run.folder}")
+            _log(run, state, metrics, display)
+            number = signals.number  # one that comes from here on is for the next step
+            _save(run, state, workers, in_flight, at_once=bool(number))
+            if number:
+                raise StoppedBySignal(number, f"go on with --resume {run.folder}")
     if state.stopped:
         display.notice(f"stopped after step {state.step}: {state.stopped}")
 
@@ -208,20 +211,16 @@ def _validate(run: Run, state: RunState, workers: Workers, queries: Sequence[Que
     return metrics | {f"eval/best_{best_metric}": state.best_value}
 
 
-def _log_and_save(
-    run: Run,
-    state: RunState,
-    workers: Workers,
-    metrics: Mapping[str, float],
-    display: Display,
-    in_flight: Callable[[], InFlight],
-    *,
-    at_once: bool = False,
-) -> None:
-    """Log the step; save a checkpoint when due or when the policy is the best so far, which is then exported, too."""
-    config = run.config
+def _log(run: Run, state: RunState, metrics: Mapping[str, float], display: Display) -> None:
     run.log(state.step, metrics)
     display.step(state.step, metrics)
+
+
+def _save(
+    run: Run, state: RunState, workers: Workers, in_flight: Callable[[], InFlight], *, at_once: bool = False
+) -> None:
+    """Save a checkpoint when due or when the policy is the best so far, which is then exported, too."""
+    config = run.config
     is_best = state.best_step == state.step
     if is_best or at_once or _is_due(state, config.checkpoint.every, config):
         run.save(state, workers.save, in_flight())
