@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
+from medvie_rl.environment import set_environment
 from rollout.config import RolloutConfig, worker_environment
 from rollout.types import GenerationRequest, RolloutGroup
 
@@ -67,6 +68,7 @@ def start_engine(policy: Path, config: RolloutConfig) -> Iterator[EngineProcess]
 
 
 def _serve(connection: Connection, config: RolloutConfig, policy: str) -> None:
+    set_environment(allow_downloads=False)  # which also keeps libraries quiet, in a new process anew
     from rollout.worker import RolloutWorker
 
     worker = RolloutWorker(config, policy)
