@@ -68,6 +68,7 @@ def test_two_ranks_under_zero3_and_two_engines_learn_what_one_of_each_does(
     assert share > 0.95
 
 
+@pytest.mark.full
 def test_after_the_loss_of_a_rank_all_start_anew_within_the_run(two_by_two: Path, tmp_path: Path) -> None:
     command = train_command(tmp_path, *TWO_BY_TWO, "cluster.max_failures=1")
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
