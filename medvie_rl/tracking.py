@@ -17,8 +17,6 @@ from medvie_rl.config import Config
 from medvie_rl.records import FOLDER, read_records
 from medvie_rl.tracking_samples import DocumentOf, choose_samples, histograms, sample_table
 
-FOLDER_OF_WANDB = "wandb"
-
 
 class Tracker:
     """Shows a run in W&B. Nothing that W&B does can cost the run: where its client is lost a second time within a
@@ -96,7 +94,7 @@ class Tracker:
         import wandb
 
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # what waits to be uploaded stays with the run
-            os.environ[name] = str(self._folder / FOLDER_OF_WANDB)
+            os.environ[name] = str(self._folder / "wandb")
         settings = wandb.Settings(
             console="off",
             silent=True,
@@ -134,10 +132,9 @@ class Tracker:
         path = self._folder / FOLDER / f"step-{entry['step']:06d}.parquet"
         if not path.is_file():
             return {}
-        is_evaluated = "eval/f1" in entry and self._config.wandb.num_samples > 0
-        records = read_records(path, texts=is_evaluated and self._document_of is not None)
-        shown = histograms(records)
-        if is_evaluated:
+        shown = histograms(path)
+        if "eval/f1" in entry and self._config.wandb.num_samples:
+            records = read_records(path, texts=self._document_of is not None)
             chosen = choose_samples(records, self._config.wandb.num_samples)
             shown["samples"] = sample_table(chosen, self._document_of)
         return shown

@@ -74,6 +74,10 @@ class Calibration:
         """The probability that it is right, in (0, 1)."""
         return _apply(self.left_out if evidence.left_out else self.answered, evidence)
 
+    def holds_for(self, asked: Mapping[str, Any]) -> bool:
+        """Whether a policy that is asked like this is asked as in the calibration."""
+        return self.asked == asked
+
     def write(self, path: Path) -> None:
         """As JSON, at once."""
         write_atomically(path, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")

@@ -13,7 +13,10 @@ from medvie_rl.parser import Commands, add_command
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEFAULT_TRACES = 5
+    from medvie_rl.extraction.calibration import Calibration
+    from medvie_rl.extraction.extractor import Asking
+
+_DEFAULT_TRACES = 5
 _LINES_DEPEND_ON = (
     "reasoning", "constrained", "traces", "page_check", "fit", "set", "language", "pages", "dpi", "review_below",
 )  # fmt: skip
@@ -136,7 +139,7 @@ def _extract(options: argparse.Namespace) -> int:
     from medvie_rl.progress import show_progress
 
     schema, calibration = read_schema(options.schema), read_calibration(options.policy)
-    asking = asking_of(options, calibration.asked["num_traces"] if calibration else DEFAULT_TRACES)
+    asking = asking_of(options, calibration)
     job = Job(
         asking=asking,
         schema=schema,
@@ -192,22 +195,11 @@ def _output(options: argparse.Namespace, job: Any) -> Any:
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """What lines depend on."""
+    from medvie_rl.extraction.calibration import FILE
     from medvie_rl.fingerprint import base_policy_digests, prompt_digests
 
-    names = (
-        "reasoning",
-        "constrained",
-        "traces",
-        "page_check",
-        "fit",
-        "set",
-        "language",
-        "pages",
-        "dpi",
-        "review_below",
-    )
-    own = {name: getattr(options, name) for name in names}
-    calibration = options.policy / "calibration.json"
+    own = {name: getattr(options, name) for name in _LINES_DEPEND_ON}
+    calibration = options.policy / FILE
     return {
         **own,
         **base_policy_digests(str(options.policy)),
@@ -232,7 +224,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         console.print(text, soft_wrap=True, markup=False)
 
     calibrate(
-        asking_of(options, DEFAULT_TRACES),
+        asking_of(options, None),
         options.data,
         split=options.split,
         schemas=options.schemas,
@@ -244,9 +236,11 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
-def asking_of(options: argparse.Namespace, num_traces: int) -> Any:
+def asking_of(options: argparse.Namespace, calibration: "Calibration | None") -> "Asking":
+    """What the options of `add_asking` say; as often as the policy was calibrated for where they do not say."""
     from medvie_rl.extraction.extractor import Asking
 
+    num_traces = calibration.asked["num_traces"] if calibration else _DEFAULT_TRACES
     return Asking(
         policy=options.policy,
         prompt=options.prompt,

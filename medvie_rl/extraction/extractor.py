@@ -52,7 +52,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
-    """What a document gave. `parsed` is None for one that was not asked, then `problem` says why.
+    """What a document gave. `answer` is None where it was not asked or could not be read, then `problem` says why.
 
     `evidence` is by place for every value of the answer, `left_out` by key for those without.
     """
@@ -74,22 +74,21 @@ class Extractor:
     Raises UserError for a policy, prompt or setting that cannot be used; the engine starts when it is needed.
     """
 
-    def __init__(self, asking: Asking, texts: RecentTexts | None = None) -> None:
-        """`texts` may be shared with whoever recognises pages ahead."""
+    def __init__(self, asking: Asking) -> None:
         if asking.num_traces < 1:
             raise UserError(f"--traces: expected 1 or more, got {asking.num_traces}")
         of_policy = policy_settings(asking)
         self._template, self._config, self.reasoning = of_policy.template, of_policy.engine, of_policy.reasoning
         self._asking = asking
         self._sampled = self._config.sampling
-        if asking.num_traces > 1 and not self._sampled.temperature:
+        if self.votes and not self._sampled.temperature:
             self._sampled = AnswerSampling(temperature=self._config.temperature)
         self.max_pages = self._config.max_images_per_prompt
 
         from transformers import AutoProcessor
 
         self._processor = AutoProcessor.from_pretrained(asking.policy)
-        self._texts = texts or RecentTexts()
+        self._texts = RecentTexts()
         cache = None if of_policy.ocr.mode == "none" else self._texts
         self._ocr = OcrPrompts(of_policy.ocr, self._processor.tokenizer, cache)
         self._grammar = lru_cache(maxsize=64)(self._new_grammar)
@@ -106,6 +105,11 @@ class Extractor:
         _ = self._worker
 
     @property
+    def votes(self) -> bool:
+        """Whether several traces vote; a single one is no evidence of itself."""
+        return self._asking.num_traces > 1
+
+    @property
     def asked(self) -> dict[str, Any]:
         """How the policy is asked, as far as confidences depend on it."""
         return {
@@ -119,6 +123,11 @@ class Extractor:
     def note(self) -> str:
         """What of the pages' text did not fit into the prompts, empty if all did."""
         return self._ocr.note()
+
+    def read_ahead(self, pages: Sequence[Page]) -> None:
+        """Recognise the text of pages that will be extracted from, in another thread than that of `extract`."""
+        if self._asking.page_check:
+            self._lines(pages)
 
     def extract(self, documents: Sequence[InputDocument], schema: Schema, language: str = "") -> list[Extraction]:
         """What each document gave, in their order; `language` (ISO 639-1) picks the prompt's file.
@@ -188,7 +197,7 @@ class Extractor:
     def _sample(self, fitting: Sequence[tuple[InputDocument, str]], grammar: str) -> list[tuple[Rollout, ...]]:
         """All traces of each document with its prompt, which they share."""
         greedy_and_rest = [(self._config.sampling, 1)]
-        if self._asking.num_traces > 1:
+        if self.votes:
             greedy_and_rest = [(AnswerSampling(), 1), (self._sampled, self._asking.num_traces - 1)]
         requests = [
             GenerationRequest(
@@ -233,7 +242,7 @@ class Extractor:
         assert chosen.answer is not None  # it was chosen
         is_clean = not chosen.repairs
         probabilities = value_probabilities(self._processor.tokenizer, rollout) if is_clean else {}
-        page = PageText(self._lines(document)) if self._asking.page_check else None
+        page = PageText(self._lines(document.pages)) if self._asking.page_check else None
         evidence = {
             value.place: Evidence(
                 agreeing=votes.agreeing[value.place],
@@ -258,10 +267,10 @@ class Extractor:
         truncated = rollout.finish_reason is FinishReason.LENGTH
         return parse_tolerant(rollout.text, reasoning=self.reasoning, truncated=truncated)
 
-    def _lines(self, document: InputDocument) -> list[OcrLine]:
+    def _lines(self, pages: Sequence[Page]) -> list[OcrLine]:
         return [
             line
-            for page in document.pages
+            for page in pages
             for line in self._texts.lines_of_page(page.key, lambda page=page: page.content)  # type: ignore[misc]
         ]
 

@@ -1,6 +1,6 @@
 """What is extracted from: image and PDF files, folders of them, or documents of a dataset."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +47,19 @@ def find_files(paths: Sequence[Path]) -> list[InputFile]:
     return found
 
 
-def read_file(file: InputFile, *, each_page: bool, dpi: int) -> Iterator[InputDocument]:
+def read_file(file: InputFile, *, each_page: bool, dpi: int) -> list[InputDocument]:
     """The documents of a file: all its pages together, or each page. Raises UnreadableFileError with the reason."""
     pages = read_pages(file.path, dpi=dpi)
     if not pages:
         raise UnreadableFileError("it has no pages")
+    return documents_of(file.id, str(file.path), pages, each_page=each_page)
+
+
+def documents_of(name: str, image: str, pages: Sequence[Page], *, each_page: bool) -> list[InputDocument]:
+    """One document of all pages, or one of each; `name` is the document's id, or what the ids begin with."""
     if not each_page or len(pages) == 1:
-        yield InputDocument(id=file.id, image=str(file.path), pages=tuple(pages))
-        return
-    for number, page in enumerate(pages, start=1):
-        yield InputDocument(id=f"{file.id}#page={number}", image=f"{file.path}#page={number}", pages=(page,))
+        return [InputDocument(id=name, image=image, pages=tuple(pages))]
+    return [
+        InputDocument(id=f"{name}#page={number}", image=f"{image}#page={number}", pages=(page,))
+        for number, page in enumerate(pages, start=1)
+    ]

@@ -39,8 +39,8 @@ class FileExtractor:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._extractor = Extractor(job.asking)
-        fits = job.calibration is not None and job.calibration.asked == self._extractor.asked
-        self._calibration = job.calibration if fits else None
+        holds = job.calibration is not None and job.calibration.holds_for(self._extractor.asked)
+        self._calibration = job.calibration if holds else None
 
     def notes(self) -> list[str]:
         """What people should know beside the lines."""
@@ -69,7 +69,7 @@ class FileExtractor:
                 job.schema,
                 calibration=self._calibration,
                 review_below=job.review_below,
-                with_confidence=job.asking.num_traces > 1,
+                with_confidence=self._extractor.votes,
             )
             if isinstance(item, InputDocument)
             else item

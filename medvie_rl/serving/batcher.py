@@ -31,14 +31,14 @@ class Batcher:
 
     def __init__(
         self,
-        make_extractor: Callable[[], Extractor],
+        extractor: Extractor,
         *,
         max_batch: int,
         max_waiting: int,
         observe: Callable[[int, float], None] = lambda num, seconds: None,
     ) -> None:
         """`observe` is told the size of every batch, and the seconds that it took."""
-        self._make = make_extractor
+        self._extractor = extractor
         self._max_batch = max_batch
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=max_waiting)
         self._kept: _Waiting | None = None  # taken out of the queue, of another schema than the batch before it
@@ -77,11 +77,10 @@ class Batcher:
 
     def _run(self) -> None:
         try:
-            extractor = self._make()
-            extractor.start()
+            self._extractor.start()
             self._ready.set()
             while batch := self._next_batch():
-                self._extract(extractor, batch)
+                self._extract(batch)
         except BaseException as error:
             self.failure = error
         finally:
@@ -119,14 +118,14 @@ class Batcher:
                 return found
         return None
 
-    def _extract(self, extractor: Extractor, batch: Sequence[_Waiting]) -> None:
+    def _extract(self, batch: Sequence[_Waiting]) -> None:
         started = time.monotonic()
         try:
-            found = extractor.extract([item.document for item in batch], batch[0].schema, batch[0].language)
+            found = self._extractor.extract([item.document for item in batch], batch[0].schema, batch[0].language)
         except Exception as error:
             if len(batch) > 1:  # one document must not cost the others their answers
                 for item in batch:
-                    self._extract(extractor, [item])
+                    self._extract([item])
                 return
             self.num_failures_in_a_row += not isinstance(error, UserError)
             batch[0].future.set_exception(error)

@@ -59,15 +59,14 @@ def _serve(options: argparse.Namespace) -> int:
 
     from medvie_rl.data.load import load_schemas
     from medvie_rl.extraction.calibration import read_calibration
-    from medvie_rl.extraction.command import DEFAULT_TRACES, asking_of
+    from medvie_rl.extraction.command import asking_of
     from medvie_rl.extraction.extractor import Extractor
     from medvie_rl.serving.app import make_app
     from medvie_rl.serving.metrics import Metrics
     from medvie_rl.serving.service import Limits, Service
 
     calibration = read_calibration(options.policy)
-    asking = asking_of(options, calibration.asked["num_traces"] if calibration else DEFAULT_TRACES)
-    Extractor(asking)  # what cannot be used is said before anything starts
+    extractor = Extractor(asking_of(options, calibration))  # what cannot be used is said before anything starts
     schemas = load_schemas(options.schemas)
     limits = Limits(
         max_bytes=int(options.max_mib * 2**20),
@@ -75,7 +74,7 @@ def _serve(options: argparse.Namespace) -> int:
         seconds=options.seconds,
         max_waiting=options.max_waiting,
     )
-    app = make_app(lambda: Service(asking, schemas, limits, Metrics()), api_key=api_key)
+    app = make_app(lambda: Service(extractor, schemas, limits, Metrics(), calibration), api_key=api_key)
     print(f"http://{options.host}:{options.port} (the engine is starting; /readyz tells when it is there)", flush=True)
     server = uvicorn.Server(
         uvicorn.Config(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=10)

@@ -12,11 +12,10 @@ from typing import Any
 from medvie_rl.data.inline_image import inline_image
 from medvie_rl.data.pages import Page, UnreadableFileError, read_pages
 from medvie_rl.errors import UserError
-from medvie_rl.extraction.calibration import Calibration, read_calibration
-from medvie_rl.extraction.extractor import Asking, Extractor
-from medvie_rl.extraction.inputs import InputDocument
+from medvie_rl.extraction.calibration import Calibration
+from medvie_rl.extraction.extractor import Extractor
+from medvie_rl.extraction.inputs import InputDocument, documents_of
 from medvie_rl.extraction.lines import line
-from medvie_rl.extraction.recent_texts import RecentTexts
 from medvie_rl.serving.batcher import Batcher, BusyError
 from medvie_rl.serving.metrics import Metrics
 from rewards.schema import Schema, schema_of
@@ -49,16 +48,23 @@ class RequestError(Exception):
 class Service:
     """A policy that answers requests. The engine starts in the background; until then `is_ready` is false."""
 
-    def __init__(self, asking: Asking, schemas: Mapping[str, Schema], limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        extractor: Extractor,
+        schemas: Mapping[str, Schema],
+        limits: Limits,
+        metrics: Metrics,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """The calibration is used where it holds for how the extractor asks."""
         self.schemas = dict(schemas)
         self.limits = limits
         self.metrics = metrics
-        self._asking = asking
-        self._calibration = self._matching_calibration(asking)
-        self._texts = RecentTexts()
+        self._extractor = extractor
+        self._calibration = calibration if calibration and calibration.holds_for(extractor.asked) else None
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="reader")
         self._batcher = Batcher(
-            lambda: Extractor(asking, self._texts),
+            extractor,
             max_batch=limits.max_batch,
             max_waiting=limits.max_waiting,
             observe=metrics.observe_batch,
@@ -109,13 +115,16 @@ class Service:
         try:
             async with asyncio.timeout(self.limits.seconds):
                 pages = await loop.run_in_executor(self._readers, self._read, content)
-                documents = _documents(name, pages, each_page=each_page)
+                documents = documents_of(Path(name).stem or "document", name, pages, each_page=each_page)
                 found = [
                     self._batcher.submit(document, schema, language, seconds=self.limits.seconds)
                     for document in documents
                 ]
                 extractions = await asyncio.gather(*map(asyncio.wrap_future, found))
-                made = [line(item, schema, calibration=self._calibration) for item in extractions]
+                made = [
+                    line(item, schema, calibration=self._calibration, with_confidence=self._extractor.votes)
+                    for item in extractions
+                ]
                 if with_pages:
                     for document, entry in zip(documents, made, strict=True):
                         entry["pages"] = await loop.run_in_executor(self._readers, _pictures, document)
@@ -138,25 +147,8 @@ class Service:
             file.write(content)
             file.flush()
             pages = read_pages(Path(file.name), dpi=self.limits.dpi, max_pages=self.limits.max_pages)
-        if self._asking.page_check:  # while the engine samples other documents
-            for page in pages:
-                self._texts.lines_of_page(page.key, lambda page=page: page.content)  # type: ignore[misc]
+        self._extractor.read_ahead(pages)  # while the engine samples other documents
         return pages
-
-    @staticmethod
-    def _matching_calibration(asking: Asking) -> Calibration | None:
-        calibration = read_calibration(asking.policy)
-        return calibration if calibration and calibration.asked == Extractor(asking).asked else None
-
-
-def _documents(name: str, pages: list[Page], *, each_page: bool) -> list[InputDocument]:
-    stem = Path(name).stem or "document"
-    if not each_page or len(pages) == 1:
-        return [InputDocument(id=stem, image=name, pages=tuple(pages))]
-    return [
-        InputDocument(id=f"{stem}#page={number}", image=f"{name}#page={number}", pages=(page,))
-        for number, page in enumerate(pages, start=1)
-    ]
 
 
 def _pictures(document: InputDocument) -> list[str]:
