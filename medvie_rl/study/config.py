@@ -18,6 +18,7 @@ FOLDER = Path("conf/studies")
 CHOICES = ("first", "random", "diverse")
 METHODS = ("rl", "sft", "base")
 MEASURES = ("f1", "precision", "recall", "hallucinated", "omitted", "misassociated", "misread", "tokens")
+GROUPINGS = ("key", "kind", "document type", "values on the page", "length of the answer")
 _NAME = re.compile(r"\w[\w /.,+%-]{0,39}")
 
 
@@ -105,7 +106,7 @@ class StudyConfig:
     conditions: list[Condition] = field(default_factory=list)  # [] = the test split, asked as the policy was trained
     measures: list[str] = field(default_factory=lambda: ["f1", "precision", "recall"])  # panels of the figure
     x_label: str = ""  # of arms that have an x
-    by_kind: bool = False  # also F1 by kind of keys
+    breakdowns: list[str] = field(default_factory=list)  # also F1 by these: some of GROUPINGS
     num_cases: int = 0  # documents with the answers of all arms, chosen by rule
 
     def __post_init__(self) -> None:
@@ -128,6 +129,8 @@ class StudyConfig:
                 )
         for measure in self.measures:
             _one_of("measures", measure, MEASURES)
+        for grouping in self.breakdowns:
+            _one_of("breakdowns", grouping, GROUPINGS)
         if bool(self.x_label) != any(arm.x is not None for arm in self.arms):
             raise ValueError("x_label: name the axis where arms have an x, and only there")
         if self.num_cases < 0:
