@@ -27,6 +27,7 @@ from medvie_rl.rollouts_command import add_rollouts
 from medvie_rl.scoring.command import add_score
 from medvie_rl.serving.command import add_serve
 from medvie_rl.sft_command import add_sft
+from medvie_rl.study.command import add_study
 from medvie_rl.train_command import add_train
 
 _EXAMPLES = (
@@ -38,6 +39,7 @@ _EXAMPLES = (
     ("medvie train --resume runs/RUN", "go on with a run that was stopped"),
     ("medvie report runs/RUN", "what it changed, as one HTML file"),
     ("medvie rollouts runs/RUN", "what it sampled: the best, the worst"),
+    ("medvie study headline --config conf/local.yaml", "base, SFT and RL over three seeds, with intervals"),
     ("medvie score --run runs/RUN", "how good it is, before and after"),
     ("medvie export runs/RUN --out my_policy", "the best policy as a Hugging Face folder"),
     ("medvie calibrate --policy my_policy --data data/mine", "how far its confidences can be trusted"),
@@ -109,6 +111,7 @@ def build_parser() -> CommandParser:
     add_scale(commands)
     add_rollouts(commands)
     add_eval(commands)
+    add_study(commands)
     add_export(commands)
     add_extract(commands)
     add_calibrate(commands)

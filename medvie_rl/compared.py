@@ -1,12 +1,12 @@
 """A document's values as they are and as two policies answered them, side by side."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rewards.types import Leaf, Score
 
-_Place = tuple[str, tuple[int, ...] | None, int]  # key, position in the truth, which of those without one
+Place = tuple[str, tuple[int, ...] | None, int]  # key, position in the truth, which of those without one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class ComparedValue:
 
 def compare_values(before: Score, after: Score) -> list[ComparedValue]:
     """All values of two answers to the same query: true ones pair by their place, others under a key as they come."""
-    first, second = dict(_by_place(before.leaves)), dict(_by_place(after.leaves))
+    first, second = dict(by_place(before.leaves)), dict(by_place(after.leaves))
     return [
         ComparedValue(key=place[0], position=place[1], before=first.get(place), after=second.get(place))
         for place in dict.fromkeys([*first, *second])
@@ -38,7 +38,8 @@ def in_words(value: str | int | float | bool | None) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _by_place(leaves: Sequence[Leaf]) -> Iterator[tuple[_Place, Leaf]]:
+def by_place(leaves: Iterable[Leaf]) -> Iterator[tuple[Place, Leaf]]:
+    """Leaves by their place in the truth, those without one numbered under their key."""
     num_without: Counter[str] = Counter()
     for leaf in leaves:
         yield (leaf.key, leaf.position, num_without[leaf.key] if leaf.true is None else -1), leaf

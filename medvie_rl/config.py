@@ -4,12 +4,9 @@ Unknown keys, wrong types and combinations that cannot work are errors when the 
 starts. Each worker is handed its own part only.
 """
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cluster.config import ClusterConfig
 from learner.config import LearnerConfig
 from learner.loss_config import Loss, LossConfig
+from medvie_rl.config_keys import all_keys, check_keys
 from medvie_rl.data.ocr_prompt import OcrConfig
 from medvie_rl.data.queries import QueryConfig
 from medvie_rl.dynamic_sampling_config import DynamicSamplingConfig
@@ -30,9 +28,13 @@ from medvie_rl.tracking_config import WandbConfig
 from rewards.config import RewardConfig
 from rollout.config import AnswerSampling, RolloutConfig
 
-_OF_ANSWERS = (  # which may be sampled otherwise than training's traces
-    "rollout.top_p", "rollout.top_k", "rollout.min_p", "rollout.grammar", "rollout.constrained", "rollout.sampling",
-)  # fmt: skip
+_OF_ANSWERS = (
+    "traces for training are sampled from the policy's whole distribution at rollout.temperature. The learner's "
+    "logprobs are over all tokens, and nothing corrects them for tokens that were cut off. For answers there are "
+    "evaluation.sampling.top_p, .top_k, .min_p and evaluation.constrained; `medvie extract` has --set "
+    "sampling.top_p=0.9 and --constrained"
+)
+_HINTS = {f"rollout.{name}": _OF_ANSWERS for name in ("top_p", "top_k", "min_p", "grammar", "constrained", "sampling")}
 BEST_METRICS = ("f1", "precision", "recall", "valid_json")  # see Evaluation.step_metrics
 
 
@@ -216,8 +218,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         from_overrides = OmegaConf.from_dotlist(list(overrides))
     except Exception as error:  # YAML errors come in several unrelated classes
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
-    _check_keys(str(path), from_file)
-    _check_keys("override", from_overrides)
+    check_keys(str(path), from_file, Config, _HINTS)
+    check_keys("override", from_overrides, Config, _HINTS)
     of_learner = OmegaConf.select(from_file, "learner")
     if OmegaConf.is_dict(of_learner) and any(override.startswith("learner.loss.preset=") for override in overrides):
         of_learner.pop("loss", None)
@@ -240,82 +242,11 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
-def _check_keys(source: str, content: Any) -> None:
-    plain = OmegaConf.to_container(content)
-    if not isinstance(plain, dict):
-        raise ConfigError(f"{source}: expected keys with values, got {type(plain).__name__}")
-    for key in _unknown_keys(plain, Config, ""):
-        if key in _OF_ANSWERS:
-            raise ConfigError(
-                f"{source}: {key}: traces for training are sampled from the policy's whole distribution at "
-                "rollout.temperature. The learner's logprobs are over all tokens, and nothing corrects them for tokens "
-                "that were cut off. For answers there are evaluation.sampling.top_p, .top_k, .min_p and "
-                "evaluation.constrained; `medvie extract` has --set sampling.top_p=0.9 and --constrained"
-            )
-        known = list(_all_keys(Config, ""))
-        near = difflib.get_close_matches(re.sub(r"\[\d+\]", "[]", key), known, n=1, cutoff=0.5)
-        near = near or difflib.get_close_matches(key.split(".")[-1], [k.split(".")[-1] for k in known], n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ConfigError(f"{source}: unknown key '{key}'{hint}")
-    _check_items(source, plain, Config, "")
-
-
-def _check_items(source: str, content: Mapping[Any, Any], config_class: type, prefix: str) -> None:
-    """Types in lists of dataclasses, about which OmegaConf would not say in which item they are wrong."""
-    for item in fields(config_class):
-        inner, is_list = _nested(item.type)
-        if inner is None or item.name not in content:
-            continue
-        key, value = f"{prefix}{item.name}", content[item.name]
-        if not is_list:
-            if isinstance(value, dict):
-                _check_items(source, value, inner, f"{key}.")
-            continue
-        expected = ", ".join(known.name for known in fields(inner))
-        if not isinstance(value, list):
-            raise ConfigError(f"{source}: {key}: expected a list, each item with {expected}, got {value!r}")
-        for index, part in enumerate(value):
-            try:
-                OmegaConf.merge(OmegaConf.structured(inner), part)
-            except (OmegaConfBaseException, ValueError, TypeError) as error:
-                problem = str(error).splitlines()[0]
-                raise ConfigError(f"{source}: {key}[{index}]: expected {expected}, got {part!r} ({problem})") from error
-
-
-def _unknown_keys(content: Mapping[Any, Any], config_class: type, prefix: str) -> Iterator[str]:
-    known = {item.name: item.type for item in fields(config_class)}
-    for key, value in content.items():
-        if str(key) not in known:
-            yield f"{prefix}{key}"
-            continue
-        inner, is_list = _nested(known[str(key)])
-        parts = list(enumerate(value)) if is_list and isinstance(value, list) else [(-1, value)]
-        for index, part in parts:
-            if inner is not None and isinstance(part, dict):
-                yield from _unknown_keys(part, inner, f"{prefix}{key}{f'[{index}]' if index >= 0 else ''}.")
-
-
 def setting_names() -> list[str]:
     """Every key that has a value, its parents before it: what `key=value` may name."""
-    known = list(_all_keys(Config, ""))
+    known = list(all_keys(Config))
     parents = {name.rpartition(".")[0].removesuffix("[]") for name in known}
     return [name for name in known if name not in parents and "[]" not in name]
-
-
-def _all_keys(config_class: type, prefix: str) -> Iterator[str]:
-    for item in fields(config_class):
-        yield f"{prefix}{item.name}"
-        inner, is_list = _nested(item.type)
-        if inner is not None:
-            yield from _all_keys(inner, f"{prefix}{item.name}{'[]' if is_list else ''}.")
-
-
-def _nested(annotation: Any) -> tuple[type | None, bool]:
-    """The dataclass that a key holds, if it holds one, and whether it holds a list of it."""
-    of_items = get_args(annotation)
-    is_list = getattr(annotation, "__origin__", None) is list
-    inner = of_items[0] if is_list else annotation
-    return (inner, is_list) if isinstance(inner, type) and is_dataclass(inner) else (None, False)
 
 
 def _check_modes(reasoning_fraction: float, evaluation_reasoning: bool) -> None:

@@ -32,11 +32,15 @@ def add_sft(commands: Commands) -> None:
 
 
 def _sft(options: argparse.Namespace) -> int:
-    direct = not _names_traces(options.config, options.overrides)
-    overrides = [*(_DIRECT if direct else ()), *options.overrides, "method=sft"]
-    if direct:
+    overrides = sft_overrides(options.config, options.overrides)
+    if overrides[: len(_DIRECT)] == [*_DIRECT]:
         print(f"no sft.traces, so the policy learns direct answers: {' '.join(_DIRECT)}")
     return start(options.config, overrides, resume_if_exists=options.resume_if_exists, dry_run=options.dry_run)
+
+
+def sft_overrides(path: Path, overrides: Sequence[str]) -> list[str]:
+    """The overrides with which a configuration's run is supervised fine-tuning; without traces of direct answers."""
+    return [*(() if _names_traces(path, overrides) else _DIRECT), *overrides, "method=sft"]
 
 
 def _names_traces(path: Path, overrides: Sequence[str]) -> bool:

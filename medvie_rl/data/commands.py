@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvie_rl.environment import set_environment
-from medvie_rl.errors import UserError
+from medvie_rl.errors import UserError, did_you_mean
 from medvie_rl.parser import Commands, add_command, add_group
 
 if TYPE_CHECKING:
@@ -183,7 +183,15 @@ def _add_synth(kinds: Commands) -> None:
         ],
     )
     synth.add_argument("--out", type=Path, required=True, help="dataset folder to make")
-    synth.add_argument("--kind", default="slips", help="slips, all, or kinds of documents separated by commas")
+    synth.add_argument(
+        "--kind", default="slips",
+        help="slips, specialty-slips (laboratory to dermatology), sales-slips (receipts, invoices), all kinds of "
+        "documents, or some separated by commas",
+    )  # fmt: skip
+    synth.add_argument(
+        "--arrangement", default="usual", choices=("usual", "unseen", "two_columns", "table"),
+        help="of slips: those that the embedded policy was made for, or others",
+    )  # fmt: skip
     synth.add_argument("--num", default="100,80,300", help="how many for train,validation,test")
     synth.add_argument("--seed", type=int, default=0)
     synth.add_argument("--language", default="en", help="ISO 639-1 codes separated by commas; slips are in English")
@@ -297,13 +305,24 @@ def _select(options: argparse.Namespace) -> int:
 
 def _synth(options: argparse.Namespace) -> int:
     nums = {name: int(num) for name, num in _numbers("--num", options.num).items()}
-    if options.kind == "slips":
-        from medvie_rl.data.slips import write_slips
+    if options.kind.endswith("slips"):
+        from medvie_rl.data.slips import SLIPS, write_slips
 
+        if options.kind not in SLIPS:
+            raise UserError(f"--kind {options.kind}{did_you_mean(options.kind, SLIPS)}; there are {', '.join(SLIPS)}")
         if (options.language, options.noise) != ("en", "mixed"):
             raise UserError("--language and --noise are for documents; slips are in English and clean")
-        write_slips(options.out, nums, seed=options.seed, preview=options.preview)
+        write_slips(
+            options.out,
+            nums,
+            seed=options.seed,
+            kinds=options.kind,
+            arrangement=options.arrangement,
+            preview=options.preview,
+        )
     else:
+        if options.arrangement != "usual":
+            raise UserError("--arrangement is for slips; documents have layouts of their own")
         from medvie_rl.data.synth.generate import write_documents
         from medvie_rl.data.synth.kinds import KINDS
 

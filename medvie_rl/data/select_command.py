@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -156,15 +155,9 @@ def _write_json(
 def _write_chosen(dataset: str, source: Split, split: str, selection: Selection, out: Path) -> None:
     """The picks as the same split of a new dataset; held-out splits go along, so that it can be trained on."""
     chosen = set(selection.ids)
-    write_split(out, split, _pages(source, [document for document in source.documents if document.id in chosen]))
+    write_split(out, split, source.embedded(document for document in source.documents if document.id in chosen))
     if split != POOL:
         for other in list_splits(dataset):
             if other not in (split, POOL):
                 held_out = open_split(dataset, other)
-                write_split(out, other, _pages(held_out, held_out.documents))
-
-
-def _pages(source: Split, documents: Sequence[Document]) -> Iterator[tuple[Document, list[bytes]]]:
-    for document in documents:
-        images = source.images(document)
-        yield replace(document, image_paths=()), [images[key] for key in document.image_keys]
+                write_split(out, other, held_out.embedded(held_out.documents))

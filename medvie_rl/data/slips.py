@@ -1,29 +1,44 @@
 """Datasets of synthetic slips: the documents behind `make train-local`, and `medvie data synth`."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from medvie_rl.data.store import Document, describe_image, write_split
-from medvie_rl.data.synthetic import draw_slips
+from medvie_rl.data.synthetic import KINDS, SALES, SPECIALTIES, Slip, draw_slips
 from medvie_rl.files import check_new_folder
 
+SLIPS = {"slips": KINDS, "specialty-slips": SPECIALTIES, "sales-slips": SALES}  # what can be drawn, by name
 _PREVIEW_COLUMNS, _PREVIEW_ROWS, _PREVIEW_GAP = 5, 8, 6
 
 
-def write_slips(folder: Path, nums: Mapping[str, int], *, seed: int, preview: Path | None = None) -> None:
-    """Draw `nums[split]` slips a split into a dataset; the same seed gives the same documents. Splits share none."""
+def write_slips(
+    folder: Path,
+    nums: Mapping[str, int],
+    *,
+    seed: int,
+    kinds: str = "slips",
+    arrangement: str = "usual",
+    preview: Path | None = None,
+) -> None:
+    """Draw `nums[split]` slips a split into a dataset; the same arguments give the same documents. Splits share none.
+
+    `kinds` is one of `SLIPS`, `arrangement` one of `synthetic.ARRANGEMENTS`.
+    """
     check_new_folder(folder)
+    draw = partial(draw_slips, seed=seed, kinds=SLIPS[kinds], arrangement=arrangement)
     for split, num in nums.items():
-        write_split(folder, split, _documents(split, num, seed))
+        write_split(folder, split, _documents(draw(split, num), seed))
     if preview is not None:
-        _draw_preview(nums, seed, preview)
+        split = next(iter(nums))
+        _draw_preview(list(draw(split, min(nums[split], _PREVIEW_COLUMNS * _PREVIEW_ROWS))), preview)
 
 
-def _documents(split: str, num: int, seed: int) -> Iterator[tuple[Document, list[bytes]]]:
-    for slip in draw_slips(split, num, seed=seed):
+def _documents(slips: Iterable[Slip], seed: int) -> Iterator[tuple[Document, list[bytes]]]:
+    for slip in slips:
         key, size = describe_image(slip.image)
         document = Document(
             id=slip.document_id,
@@ -39,9 +54,7 @@ def _documents(split: str, num: int, seed: int) -> Iterator[tuple[Document, list
         yield document, [slip.image]
 
 
-def _draw_preview(nums: Mapping[str, int], seed: int, path: Path) -> None:
-    split = next(iter(nums))
-    slips = list(draw_slips(split, min(nums[split], _PREVIEW_COLUMNS * _PREVIEW_ROWS), seed=seed))
+def _draw_preview(slips: Sequence[Slip], path: Path) -> None:
     images = [Image.open(io.BytesIO(slip.image)) for slip in slips]
     width = max(image.width for image in images) + _PREVIEW_GAP
     height = max(image.height for image in images) + _PREVIEW_GAP

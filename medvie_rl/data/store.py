@@ -13,7 +13,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,12 @@ class Split:
         """All documents with their encoded images, page by page; one row group at a time is in memory."""
         for row, document in enumerate(self.documents):
             yield document, self._pages(document, row)
+
+    def embedded(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[bytes]]]:
+        """Some of the documents with their pages, which are then stored in the file that they are written to."""
+        for document in documents:
+            images = self.images(document)
+            yield replace(document, image_paths=()), [images[key] for key in document.image_keys]
 
     def _pages(self, document: Document, row: int) -> list[bytes]:
         where = f"{self.path}: document '{document.id}'"

@@ -5,69 +5,29 @@ seed, index), and the splits share none. A slip prints only some of its schema's
 """
 
 import io
+import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from medvie_rl.data.vocabulary import FREQUENCIES, LATER, NEVER, SEEN, TESTS, WORD_LISTS, pseudo_word
+from medvie_rl.data.slip_content import DRAWERS, LABELS, LAYOUTS, Style, draw_style, label_of
 
 WIDTH, HEIGHT, PITCH = 208, 96, 16
-KINDS = ("prescription", "laboratory", "visit", "vaccination")
+KINDS = ("prescription", "laboratory", "visit", "vaccination")  # which the embedded policy was made for
+SPECIALTIES = ("laboratory", "prescription", "radiology", "pathology", "dermatology")
+SALES = ("receipt", "invoice")  # documents unlike medical ones
+ARRANGEMENTS = ("usual", "unseen", "two_columns", "table")
 SPLITS = ("pretrain", "train", "validation", "test")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_NEVER_SEEN_SHARE = 0.3  # of the closed-list values in the test split
-_PSEUDO_SHARE = 0.5  # of the closed-list values in the pre-training split
 FONTS = (("DejaVuSans.ttf", 12), ("DejaVuSans.ttf", 13), ("DejaVuSerif.ttf", 12))
 _MARGIN = 3
-
-# Each layout lists the lines from top to bottom; keys that share a line are printed one after the other.
-_LAYOUTS: dict[str, tuple[tuple[tuple[str, ...], ...], ...]] = {
-    "prescription": (
-        (("patient",), ("age", "sex"), ("drug", "dose"), ("freq",), ("date",)),
-        (("date",), ("patient",), ("sex", "age"), ("drug",), ("dose",), ("freq",)),
-        (("drug", "dose"), ("freq",), ("patient",), ("age",), ("sex",), ("date",)),
-    ),
-    "laboratory": (
-        (("date",), ("patient",), ("born",), ("sex",), ("test", "result")),
-        (("patient",), ("sex",), ("born",), ("test",), ("result",), ("date",)),
-        (("test",), ("result",), ("patient",), ("born",), ("sex", "date")),
-    ),
-    "visit": (
-        (("patient",), ("age", "sex"), ("diagnosis",), ("code",), ("doctor",), ("date",)),
-        (("date",), ("doctor",), ("patient",), ("sex", "age"), ("diagnosis", "code")),
-        (("doctor",), ("date",), ("diagnosis",), ("code",), ("patient",), ("age", "sex")),
-    ),
-    "vaccination": (
-        (("patient",), ("born",), ("vaccine",), ("lot",), ("dose",), ("date",)),
-        (("vaccine", "dose"), ("lot",), ("date",), ("patient",), ("born",)),
-        (("date",), ("vaccine",), ("dose", "lot"), ("born",), ("patient",)),
-    ),
-}
-# Labels by style: full, short, and none where the value speaks for itself.
-_LABELS: dict[str, tuple[str, str, str]] = {
-    "patient": ("Patient: ", "Pt ", ""),
-    "age": ("Age: ", "age ", ""),
-    "sex": ("Sex: ", "sex ", ""),
-    "drug": ("Drug: ", "Rx ", ""),
-    "dose": ("Dose: ", "dose ", ""),
-    "freq": ("Take: ", "", ""),
-    "date": ("Date: ", "on ", ""),
-    "born": ("Born: ", "DOB ", "born "),
-    "test": ("Test: ", "test ", ""),
-    "result": ("Result: ", "= ", ""),
-    "diagnosis": ("Diagnosis: ", "Dx ", ""),
-    "code": ("Code: ", "ICD ", "ICD "),
-    "doctor": ("Doctor: ", "Dr ", "Dr "),
-    "vaccine": ("Vaccine: ", "vac ", ""),
-    "lot": ("Lot: ", "lot ", "LOT "),
-}
-_STRENGTHS = (1, 2, 4, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 80, 100, 120, 125, 150, 200, 250, 300, 400, 500, 600, 800)
+_GAP = 8  # pixels between columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,32 +63,31 @@ class Slip:
     font: tuple[str, int]  # file and size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Style:
-    """How one slip prints things; drawn once per slip."""
-
-    date: int
-    label: int
-    name: int
-    age: str
-    short_sex: bool
+_Drawn: TypeAlias = tuple[tuple[PrintedLine, ...], dict[str, PrintedValue], dict[str, str], tuple[str, int]]
 
 
-def draw_slips(split: str, count: int, *, seed: int = 0) -> Iterator[Slip]:
+def draw_slips(
+    split: str, count: int, *, seed: int = 0, kinds: Sequence[str] = KINDS, arrangement: str = "usual"
+) -> Iterator[Slip]:
     """The first `count` slips of a split, the kinds taking turns."""
     for index in range(count):
-        yield draw_slip(KINDS[index % len(KINDS)], split=split, seed=seed, index=index)
+        yield draw_slip(kinds[index % len(kinds)], split=split, seed=seed, index=index, arrangement=arrangement)
 
 
-def draw_slip(kind: str, *, split: str, seed: int, index: int) -> Slip:
-    """One slip; the same arguments give the same bytes."""
-    if kind not in KINDS:
-        raise ValueError(f"no slips of kind {kind!r}; there are {', '.join(KINDS)}")
+def draw_slip(kind: str, *, split: str, seed: int, index: int, arrangement: str = "usual") -> Slip:
+    """One slip; the same arguments give the same bytes.
+
+    Arrangements: `usual` is one of three of its kind, `unseen` any other order of its lines, `two_columns` puts two
+    values side by side, `table` labels in one column and values in another, without rules or colons.
+    """
+    for name, given, known in (("kind", kind, tuple(LAYOUTS)), ("arrangement", arrangement, ARRANGEMENTS)):
+        if given not in known:
+            raise ValueError(f"no slips of {name} {given!r}; there are {', '.join(known)}")
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
-    rng = random.Random(f"medvie slip {split} {kind} {seed} {index}")
+    rng = random.Random(f"medvie slip {split} {kind} {seed} {index}{'' if arrangement == 'usual' else arrangement}")
     while True:
-        drawn = _try_slip(kind, split, rng)
+        drawn = _try_slip(kind, split, rng) if arrangement == "usual" else _try_other(kind, split, arrangement, rng)
         if drawn is not None:
             lines, printed, annotation, font = drawn
             return Slip(
@@ -145,7 +104,7 @@ def draw_slip(kind: str, *, split: str, seed: int, index: int) -> Slip:
 
 def draw_value(key: str, *, split: str, rng: random.Random) -> str:
     """A plausible value of a key in the schema's conventions, on no slip."""
-    return _DRAWERS[key](split, _draw_style(rng), rng)[1]
+    return DRAWERS[key](split, draw_style(rng), rng)[1]
 
 
 def character_centres(text: str, left: int, font: tuple[str, int]) -> list[float]:
@@ -171,23 +130,14 @@ def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
-def _try_slip(
-    kind: str, split: str, rng: random.Random
-) -> tuple[tuple[PrintedLine, ...], dict[str, PrintedValue], dict[str, str], tuple[str, int]] | None:
+def _try_slip(kind: str, split: str, rng: random.Random) -> _Drawn | None:
     """A drawn slip, or None when a line is too wide for the paper."""
     font = rng.choice(FONTS)
-    style = _draw_style(rng)
-    layout = rng.choice(_LAYOUTS[kind])
-    keys = [key for group in layout for key in group]
-    dropped = set(rng.sample(keys, rng.choice((1, 2, 2, 3))))
+    style = draw_style(rng)
+    layout = rng.choice(LAYOUTS[kind])
+    texts, annotation = _draw_texts([key for group in layout for key in group], split, style, rng)
     lines: list[PrintedLine] = []
     printed: dict[str, PrintedValue] = {}
-    annotation: dict[str, str] = {}
-    texts: dict[str, tuple[str, str]] = {}
-    for key in keys:
-        if key not in dropped:
-            value, annotation[key] = _DRAWERS[key](split, style, rng)
-            texts[key] = (_label(key, style), value)
     groups = [tuple(key for key in group if key in texts) for group in layout]
     groups = [group for group in groups if group]
     first_row = rng.randint(0, HEIGHT // PITCH - len(groups))
@@ -198,8 +148,7 @@ def _try_slip(
             text += ("  " if text and label else " " if text else "") + label
             printed[key] = PrintedValue(text=value, line=number, start=len(text))
             text += value
-        width = load_font(*font).getlength(text)
-        room = int(WIDTH - _MARGIN - width)
+        room = int(WIDTH - _MARGIN - load_font(*font).getlength(text))
         if room < _MARGIN:
             return None
         left = rng.randint(_MARGIN, min(room, 12))
@@ -207,110 +156,56 @@ def _try_slip(
     return tuple(lines), printed, annotation, font
 
 
-def _draw_style(rng: random.Random) -> _Style:
-    return _Style(
-        date=rng.randrange(4),
-        label=rng.choice((0, 0, 1, 2)),
-        name=rng.choice((0, 0, 1, 2)),
-        age=rng.choice(("", " y", " yrs")),
-        short_sex=rng.random() < 0.5,
-    )
+def _try_other(kind: str, split: str, arrangement: str, rng: random.Random) -> _Drawn | None:
+    """A slip in an arrangement that no training shows, or None when it is too wide for the paper."""
+    font, style = rng.choice(FONTS), draw_style(rng)
+    keys = [key for group in LAYOUTS[kind][0] for key in group]
+    rng.shuffle(keys)
+    orders = [[key for group in layout for key in group if key in keys] for layout in LAYOUTS[kind]]
+    texts, annotation = _draw_texts(keys, split, style, rng)
+    keys = [key for key in keys if key in texts]
+    if any(keys == [key for key in order if key in texts] for order in orders) or len(keys) > HEIGHT // PITCH:
+        return None
+    lines: list[PrintedLine] = []
+    printed: dict[str, PrintedValue] = {}
+    edge = _MARGIN + rng.randint(0, 6)
+    rows = -(-len(keys) // 2) if arrangement == "two_columns" else len(keys)
+    first_row = rng.randint(0, HEIGHT // PITCH - rows)
+    second = edge + _GAP + max(_width(_cell(key, texts, arrangement), font) for key in keys[:rows])
+    for number, key in enumerate(keys):
+        label, value = texts[key]
+        left = second if number >= rows else edge
+        if arrangement == "table":
+            lines.append(PrintedLine(text=_cell(key, texts, arrangement), row=first_row + number, left=left, keys=()))
+            label, left = "", second
+        text = label + value
+        if left + _width(text, font) > WIDTH - _MARGIN:
+            return None
+        printed[key] = PrintedValue(text=value, line=len(lines), start=len(label))
+        lines.append(PrintedLine(text=text, row=first_row + number % rows, left=left, keys=(key,)))
+    return tuple(lines), printed, annotation, font
 
 
-def _label(key: str, style: _Style) -> str:
-    label = _LABELS[key][style.label]
-    return "age " if key == "age" and not label and not style.age else label
+def _draw_texts(
+    keys: Sequence[str], split: str, style: Style, rng: random.Random
+) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Label and printed value of the keys that are not left out, and their true values."""
+    dropped = set(rng.sample(keys, rng.choice((1, 2, 2, 3))))
+    texts, annotation = {}, {}
+    for key in keys:
+        if key not in dropped:
+            value, annotation[key] = DRAWERS[key](split, style, rng)
+            texts[key] = (label_of(key, style), value)
+    return texts, annotation
 
 
-def _word(name: str, split: str, rng: random.Random) -> str:
-    if split == "pretrain" and rng.random() < _PSEUDO_SHARE:
-        return pseudo_word(rng)
-    parts = WORD_LISTS[name].parts
-    if split == "test" and rng.random() < _NEVER_SEEN_SHARE:
-        return rng.choice(parts[NEVER])
-    return rng.choice(parts[SEEN] if split == "pretrain" else parts[SEEN] + parts[LATER])
+def _cell(key: str, texts: Mapping[str, tuple[str, str]], arrangement: str) -> str:
+    """What stands in the first column: the label as a word, or label and value."""
+    return LABELS[key][0].removesuffix(": ") if arrangement == "table" else "".join(texts[key])
 
 
-def _text(name: str) -> Callable[[str, _Style, random.Random], tuple[str, str]]:
-    def draw(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-        word = _word(name, split, rng)
-        return word, word
-
-    return draw
-
-
-def _name(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    first, last = _word("first", split, rng), _word("last", split, rng)
-    full = f"{first} {last}"
-    return (full, f"{last.upper()}, {first}", f"{last}, {first}")[style.name], full
-
-
-def _day(first_year: int, last_year: int) -> Callable[[str, _Style, random.Random], tuple[str, str]]:
-    def draw(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-        year, month, day = rng.randint(first_year, last_year), rng.randint(1, 12), rng.randint(1, 28)
-        iso = f"{year}-{month:02d}-{day:02d}"
-        words = f"{day:02d} {MONTHS[month - 1]} {year}"
-        return (f"{day:02d}/{month:02d}/{year}", words, iso, f"{day:02d}.{month:02d}.{year}")[style.date], iso
-
-    return draw
-
-
-def _age(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    age = str(rng.randint(2, 97))
-    return age + style.age, age
-
-
-def _sex(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    sex = rng.choice(("male", "female"))
-    return (sex[0].upper() if style.short_sex else sex), sex
-
-
-def _dose(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    number = str(rng.choice(_STRENGTHS)) if rng.random() < 0.7 else f"{rng.randint(0, 9)}.{rng.randint(1, 9)}"
-    dose = f"{number} {rng.choice(('mg', 'mg', 'g', 'mL', 'mcg'))}"
-    return dose, dose
-
-
-def _result(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    digits = rng.randint(0, 2)
-    number = f"{rng.uniform(1, 200 if digits < 2 else 20):.{digits}f}"
-    result = f"{number} {rng.choice(sorted(set(TESTS.values())))}"
-    return result, result
-
-
-def _freq(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    freq = rng.choice(FREQUENCIES)
-    return freq, freq
-
-
-def _code(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    code = f"{rng.choice('ABCDEFGHIJKLMNOPRSTZ')}{rng.randint(0, 99):02d}"
-    code += f".{rng.randint(0, 9)}" if rng.random() < 0.5 else ""
-    return code, code
-
-
-def _lot(split: str, style: _Style, rng: random.Random) -> tuple[str, str]:
-    lot = "".join(rng.choices("ABCDEFGHKLMNPRSTVXZ", k=rng.randint(1, 2))) + str(rng.randint(100, 9999))
-    return lot, lot
-
-
-_DRAWERS: dict[str, Callable[[str, _Style, random.Random], tuple[str, str]]] = {
-    "patient": _name,
-    "doctor": _name,
-    "age": _age,
-    "sex": _sex,
-    "drug": _text("drug"),
-    "diagnosis": _text("diagnosis"),
-    "vaccine": _text("vaccine"),
-    "test": _text("test"),
-    "dose": _dose,
-    "result": _result,
-    "freq": _freq,
-    "code": _code,
-    "lot": _lot,
-    "date": _day(2019, 2025),
-    "born": _day(1930, 2018),
-}
+def _width(text: str, font: tuple[str, int]) -> int:
+    return math.ceil(load_font(*font).getlength(text))
 
 
 def print_lines(lines: tuple[PrintedLine, ...], font: tuple[str, int], rng: random.Random, *, height: int) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 
 from medvie_rl.evaluation.outcome import Evaluated, Outcome
 from medvie_rl.evaluation.predictions import predictions_path
-from medvie_rl.evaluation.sheets import Sheet
 from medvie_rl.report.charts import whiskers
+from medvie_rl.report.sheet import Sheet, sheets_in_markdown
 from medvie_rl.report.templating import render
 from medvie_rl.scoring.export import COLUMNS, report_to_dict, rows_of, without_nan, write_text
 
@@ -67,16 +67,7 @@ def _markdown(outcome: Outcome, sheets: list[Sheet]) -> str:
     parts = [f"# Evaluation on {outcome.num_documents} documents of the split {outcome.split}"]
     parts += ["\n".join(f"- `{each.name}`: {each.made.about}" for each in outcome.systems)]
     parts += [f"- {each.name}: {notice}" for each in outcome.systems for notice in each.report.notices]
-    for sheet in sheets:
-        table = [sheet.columns, ["---", *("---:" for _ in sheet.columns[1:])]]
-        table += [[_escaped(cell.text) for cell in row] for row in sheet.rows]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
-        parts += [f"## {sheet.title.capitalize()}", lines, *([sheet.note] if sheet.note else [])]
-    return "\n\n".join(parts) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in "|*_`<" else sign for sign in text).replace("\n", " ")
+    return "\n\n".join([*parts, *sheets_in_markdown(sheets)]) + "\n"
 
 
 def _html(outcome: Outcome, sheets: list[Sheet]) -> str:

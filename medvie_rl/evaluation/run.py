@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from medvie_rl.errors import UserError, did_you_mean
@@ -14,14 +12,14 @@ from medvie_rl.evaluation.documents import EvaluationSet, open_documents
 from medvie_rl.evaluation.files import write_all
 from medvie_rl.evaluation.outcome import score_all
 from medvie_rl.evaluation.predictions import FOLDER, Made, find_predictions, write_predictions
-from medvie_rl.evaluation.sheets import Sheet, sheets_of
+from medvie_rl.evaluation.sheets import sheets_of
 from medvie_rl.evaluation.systems import SystemSpec
 from medvie_rl.files import check_new_folder, write_atomically
 from medvie_rl.policy_settings import read_policy_settings
 from medvie_rl.progress import show_progress
+from medvie_rl.report.sheet import print_sheet
 
 _ANNOTATIONS = "annotations.jsonl"
-_STYLES = {"up": "green", "down": "red"}
 
 
 def evaluate_systems(
@@ -82,7 +80,7 @@ def evaluate_systems(
     sheets = sheets_of(outcome)
     for sheet in sheets:
         if not sheet.is_detail:
-            _print(console, sheet)
+            print_sheet(console, sheet)
     for each in outcome.systems:
         for notice in each.report.notices:
             console.print(Text(f"note: {each.name}: {notice}", style="yellow"), soft_wrap=True)
@@ -115,16 +113,3 @@ def _ocr_cache(dataset: str, out: Path, named: Path | None) -> Path:
     """The folder named, else that of the dataset if it has one already, else one in `out`."""
     of_dataset = Path(dataset) / "ocr"
     return named or (of_dataset if "://" not in dataset and of_dataset.is_dir() else out / "ocr")
-
-
-def _print(console: Console, sheet: Sheet) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for number, column in enumerate(sheet.columns):
-        table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
-    for row in sheet.rows:
-        table.add_row(*(Text(cell.text, style=_STYLES.get(cell.change, "")) for cell in row))
-    console.print()
-    console.print(Text(sheet.title, style="bold"))
-    console.print(table)
-    if sheet.note:
-        console.print(Text(sheet.note, style="dim"))

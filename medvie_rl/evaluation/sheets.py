@@ -1,15 +1,12 @@
-"""The tables of an evaluation as plain texts, which terminal, Markdown and HTML show in their own ways."""
+"""The tables of an evaluation."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from medvie_rl.evaluation.outcome import Evaluated, Outcome
 from medvie_rl.report.classes import CLASSES
+from medvie_rl.report.sheet import NOTHING, Cell, Sheet, change_of, with_interval
 from medvie_rl.scoring.report import shown_groups
 from rewards.breakdown import GroupMetrics
-from rewards.resampling import Interval
 
 _SCORES = (("F1", "f1"), ("precision", "precision"), ("recall", "recall"))
 _MORE = (
@@ -20,25 +17,6 @@ _MORE = (
     ("valid JSON", "valid_json_rate"),
 )
 _ERRORS = ("hallucinated", "duplicate", "omitted", "misassociated", "misread", "convention", "close")
-_NOTHING = "–"
-
-
-class Cell(NamedTuple):
-    """A text of a table; `change` is up or down for a difference whose interval leaves out 0."""
-
-    text: str
-    change: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """A table: the first column names the row. `note` is how to read it; `is_detail`: the terminal leaves it out."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-    is_detail: bool = False
 
 
 def sheets_of(outcome: Outcome) -> list[Sheet]:
@@ -59,7 +37,7 @@ def _headline(outcome: Outcome) -> Sheet:
         f"scores on {outcome.num_documents} documents, with 95% intervals",
         tuple(title for title, _ in _SCORES),
         lambda each: tuple(
-            Cell(_with_interval(getattr(each.system.metrics, name), getattr(each.system.metrics, f"{name}_ci95")))
+            Cell(with_interval(getattr(each.system.metrics, name), getattr(each.system.metrics, f"{name}_ci95")))
             for _, name in _SCORES
         ),
         note="Micro-averages over all values, strict: a value is right or wrong.",
@@ -76,7 +54,7 @@ def _differences(outcome: Outcome) -> Iterator[Sheet]:
         values = [
             (getattr(difference, f"delta_{name}"), getattr(difference, f"delta_{name}_ci95")) for _, name in _SCORES
         ]
-        rows.append((Cell(each.name), *(Cell(_with_interval(*pair, sign="+"), _change(pair[1])) for pair in values)))
+        rows.append((Cell(each.name), *(Cell(with_interval(*pair, sign="+"), change_of(pair[1])) for pair in values)))
     yield Sheet(
         title=f"difference to {outcome.baseline}",
         columns=("", *(title for title, _ in _SCORES)),
@@ -89,7 +67,7 @@ def _more(outcome: Outcome) -> Sheet:
     def cells(each: Evaluated) -> tuple[Cell, ...]:
         seconds = each.made.seconds_per_document
         values = [Cell(f"{getattr(each.system.metrics, name):.3f}") for _, name in _MORE]
-        return (*values, Cell(_NOTHING if seconds is None else f"{seconds:.2f}"))
+        return (*values, Cell(NOTHING if seconds is None else f"{seconds:.2f}"))
 
     titles = (*(title for title, _ in _MORE), "s/document")
     note = "Seconds are those of generating or reading on this machine, without starting; – was read before."
@@ -126,7 +104,7 @@ def _published(outcome: Outcome) -> Iterator[Sheet]:
             published.kieval.group_f1,
             published.kieval.aligned,
         )
-        return tuple(Cell(_NOTHING if value is None else f"{value:.3f}") for value in values)
+        return tuple(Cell(NOTHING if value is None else f"{value:.3f}") for value in values)
 
     titles = ("ANLS*", "1 - nTED", "Donut F1", "KIEval entity", "KIEval group", "KIEval aligned")
     yield _by_system(outcome, "published metrics, values as text", titles, cells, is_detail=True)
@@ -144,7 +122,7 @@ def _groups(outcome: Outcome) -> Iterator[Sheet]:
         rows = []
         for group, by_system in rows_of.items():
             some = next(iter(by_system.values()))
-            f1 = [f"{by_system[name].f1:.3f}" if name in by_system else _NOTHING for name in names]
+            f1 = [f"{by_system[name].f1:.3f}" if name in by_system else NOTHING for name in names]
             rows.append((Cell(group), Cell(str(some.num_leaves)), *map(Cell, f1)))
         yield Sheet(title=f"F1 {title}", columns=("", "values", *names), rows=tuple(rows), is_detail=title != "by key")
 
@@ -160,16 +138,3 @@ def _by_system(
 ) -> Sheet:
     rows = tuple((Cell(each.name), *cells(each)) for each in outcome.systems)
     return Sheet(title=title, columns=("", *titles), rows=rows, note=note, is_detail=is_detail)
-
-
-def _change(interval: Interval) -> str:
-    return "up" if interval[0] > 0 else "down" if interval[1] < 0 else ""
-
-
-def _with_interval(value: float, interval: Interval, sign: str = "-") -> str:
-    low, high = (_number(end, "-") for end in interval)
-    return f"{_number(value, sign)} [{low}, {high}]"
-
-
-def _number(value: float, sign: str) -> str:
-    return _NOTHING if math.isnan(value) else f"{round(value, 3) + 0.0:{sign}.3f}"  # no -0.000

@@ -14,7 +14,7 @@ from medvie_rl.fit.gpus import Gpu
 from medvie_rl.fit.items import Rates, Workload
 from medvie_rl.fit.shape import PolicyShape
 
-DRIVER_US = 900.0  # CPU time of the driver for each rollout: driver_overhead_us_per_rollout of `make bench`
+DRIVER_US = 610.0  # CPU time of the driver for each rollout: driver_overhead_us_per_rollout of `make bench`
 _TENSOR_PARALLEL = (1, 2, 4, 8)
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from medvie_rl.data.slip_content import MONTHS
 from medvie_rl.data.synthetic import (
     FONTS,
-    MONTHS,
     PITCH,
     WIDTH,
     PrintedLine,

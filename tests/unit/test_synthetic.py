@@ -7,13 +7,26 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from medvie_rl.data.synthetic import HEIGHT, KINDS, WIDTH, draw_slip, draw_slips, draw_value, load_font
+from medvie_rl.data.slip_content import LAYOUTS
+from medvie_rl.data.synthetic import (
+    ARRANGEMENTS,
+    HEIGHT,
+    KINDS,
+    SALES,
+    SPECIALTIES,
+    WIDTH,
+    draw_slip,
+    draw_slips,
+    draw_value,
+    load_font,
+)
 from medvie_rl.data.vocabulary import CLOSED_KEYS, LATER, NEVER, SEEN, WORD_LISTS, is_never_seen, pseudo_word
 from rewards.compare import same_meaning
 from rewards.schema import load_schema
 
 SCHEMAS = {
-    f"{kind}_slip": load_schema(Path(__file__).parents[2] / "conf" / "schemas" / f"{kind}_slip.yaml") for kind in KINDS
+    f"{kind}_slip": load_schema(Path(__file__).parents[2] / "conf" / "schemas" / f"{kind}_slip.yaml")
+    for kind in LAYOUTS
 }
 
 
@@ -105,8 +118,8 @@ def test_made_up_words_are_capitalised_words() -> None:
 
 
 def test_unknown_kind_and_split_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="no slips of kind 'invoice'; there are prescription"):
-        draw_slip("invoice", split="train", seed=0, index=0)
+    with pytest.raises(ValueError, match="no slips of kind 'letter'; there are prescription"):
+        draw_slip("letter", split="train", seed=0, index=0)
     with pytest.raises(ValueError, match="no split 'dev'; there are pretrain"):
         draw_slip("visit", split="dev", seed=0, index=0)
 
@@ -116,3 +129,37 @@ def test_drawn_values_follow_the_schema() -> None:
     for schema in SCHEMAS.values():
         annotation = {key: draw_value(key, split="pretrain", rng=rng) for key in schema.keys}
         assert schema.validate_annotation(annotation) == []
+
+
+@pytest.mark.parametrize("kinds", [SPECIALTIES, SALES])
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_other_kinds_and_arrangements_print_what_they_annotate(kinds: tuple[str, ...], arrangement: str) -> None:
+    for slip in draw_slips("test", 60, kinds=kinds, arrangement=arrangement):
+        schema = SCHEMAS[slip.schema]
+        assert schema.validate_annotation(slip.annotation) == []
+        for key, value in slip.printed.items():
+            line = slip.lines[value.line]
+            assert key in line.keys and line.text[value.start :].startswith(value.text)
+            assert same_meaning(schema.field(key), value.text, slip.annotation[key]), (key, value.text)
+        assert all(line.left + load_font(*slip.font).getlength(line.text) <= WIDTH for line in slip.lines)
+        assert all(0 <= line.row < HEIGHT // 16 for line in slip.lines)
+
+
+def test_arrangements_are_what_their_names_say() -> None:
+    orders = {kind: [[key for group in layout for key in group] for layout in LAYOUTS[kind]] for kind in KINDS}
+    for slip in draw_slips("test", 80, arrangement="unseen"):
+        keys = list(slip.printed)
+        assert all(keys != [key for key in order if key in keys] for order in orders[slip.document_type])
+    for slip in draw_slips("test", 80, arrangement="two_columns"):
+        lefts = {line.left for line in slip.lines}
+        assert len(lefts) == 2 and len({line.row for line in slip.lines}) == -(-len(slip.lines) // 2)
+    for slip in draw_slips("test", 80, arrangement="table"):
+        labels, values = ([line for line in slip.lines if bool(line.keys) is filled] for filled in (False, True))
+        assert len(labels) == len(values) == len(slip.printed)
+        assert max(line.left for line in labels) < min(line.left for line in values)
+        assert not any(":" in line.text for line in labels)
+
+
+def test_an_unknown_arrangement_is_named() -> None:
+    with pytest.raises(ValueError, match="no slips of arrangement 'spiral'; there are usual, unseen"):
+        draw_slip("visit", split="test", seed=0, index=0, arrangement="spiral")

@@ -1,20 +1,28 @@
 """What scanners, fax machines and cameras do to a page; the same generator gives the same bytes."""
 
-import io
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
+
+from medvie_rl.data.synth.pixels import (
+    Pixels,
+    as_floats,
+    blurred,
+    grained,
+    jpeg,
+    png,
+    shaped,
+    speckle,
+    to_pixels,
+    turned,
+)
 
 LEVELS = ("clean", "scan", "fax", "photo")
 _SHARES = (0.2, 0.35, 0.15, 0.3)  # of the levels among documents with mixed noise
 _DESKS = ((92, 66, 44), (138, 104, 70), (60, 62, 66), (176, 170, 160), (40, 46, 58), (205, 200, 192), (104, 88, 78))
-
-Pixels = npt.NDArray[np.float32]  # [H, W] or [H, W, 3], 0 to 255
 
 
 def choose_level(noise: str, rng: random.Random) -> str:
@@ -35,44 +43,44 @@ def noisy_page(page: Image.Image, level: str, rng: random.Random) -> bytes:
     Scans and faxes keep the page's size; a photo shows some of the desk around it and is 4 to 10 % larger.
     """
     if level == "clean":
-        return _png(page)
+        return png(page)
     return _LEVELS[level](page, rng, np.random.default_rng(rng.getrandbits(64)))
 
 
 def _scan(page: Image.Image, rng: random.Random, noise: np.random.Generator) -> bytes:
     """A flatbed or a sheet-fed scanner: a little askew, a little soft, paper not quite white."""
-    pixels = _pixels(page if rng.random() < 0.7 else page.convert("L"))
+    pixels = to_pixels(page if rng.random() < 0.7 else page.convert("L"))
     pixels = _worn(pixels, rng, noise, strength=0.5)
     paper = _paper(rng, pixels, low=226)
-    pixels = _turned(pixels, rng.gauss(0, 0.55), rng.uniform(0.985, 1.0))
-    pixels = _float(pixels * (np.asarray(paper, np.float32) / 255))
+    pixels = turned(pixels, rng.gauss(0, 0.55), rng.uniform(0.985, 1.0))
+    pixels = as_floats(pixels * (np.asarray(paper, np.float32) / 255))
     pixels = _contrast(pixels, rng.uniform(0.82, 1.0), rng.uniform(-4, 6))
     pixels *= _texture(pixels, noise, 40, rng.uniform(0.0, 0.012))
     if rng.random() < 0.4:
         pixels *= _edge_shadow(pixels, rng)
     if rng.random() < 0.25:
         _streak(pixels, rng)
-    pixels = _blurred(pixels, rng.uniform(0.0, 0.75))
-    pixels = _grain(pixels, noise, rng.uniform(1.0, 5.0))
-    _speckle(pixels, rng, noise, rng.randint(0, 60))
-    return _jpeg(pixels, rng.randint(55, 90))
+    pixels = blurred(pixels, rng.uniform(0.0, 0.75))
+    pixels = grained(pixels, noise, rng.uniform(1.0, 5.0))
+    speckle(pixels, rng, noise, rng.randint(0, 60))
+    return jpeg(pixels, rng.randint(55, 90))
 
 
 def _fax(page: Image.Image, rng: random.Random, noise: np.random.Generator) -> bytes:
     """A fax: coarser dots, black or white, lines lost on the way."""
-    pixels = _pixels(page.convert("L"))
+    pixels = to_pixels(page.convert("L"))
     height, width = pixels.shape[:2]
-    pixels = _turned(pixels, rng.gauss(0, 0.4), rng.uniform(0.975, 0.995))
+    pixels = turned(pixels, rng.gauss(0, 0.4), rng.uniform(0.975, 0.995))
     scale = rng.uniform(0.92, 1.0)
     coarse = round(width * scale), round(height * scale)
-    small = _float(cv2.resize(pixels, coarse, interpolation=cv2.INTER_AREA))
-    small = _blurred(small, rng.uniform(0.0, 0.45))
-    small = _grain(small, noise, rng.uniform(4, 9))
+    small = as_floats(cv2.resize(pixels, coarse, interpolation=cv2.INTER_AREA))
+    small = blurred(small, rng.uniform(0.0, 0.45))
+    small = grained(small, noise, rng.uniform(4, 9))
     rough = 6 * (_texture(small, noise, 14, 1.0) - 1)
     # On paper, above the grey of a softened decimal point, which must survive: it is part of the truth. On a dark
     # band, low enough for white letters to survive.
     on_paper = np.clip((cv2.blur(small, (41, 41)) - 90) / 70, 0, 1)
-    small = _float(np.where(small > 112 + rng.uniform(84, 98) * on_paper + rough, 255, 0))
+    small = as_floats(np.where(small > 112 + rng.uniform(84, 98) * on_paper + rough, 255, 0))
     for _ in range(rng.randint(0, 5)):
         row = rng.randrange(small.shape[0])
         start, end = sorted((rng.randrange(small.shape[1]), rng.randrange(small.shape[1])))
@@ -81,17 +89,17 @@ def _fax(page: Image.Image, rng: random.Random, noise: np.random.Generator) -> b
         # It stays in the margins: across a number it could be read as a digit.
         column = rng.choice((1, -1)) * rng.randrange(5, small.shape[1] // 17)
         small[noise.random(small.shape[0]) < rng.uniform(0.3, 0.9), column] = 0.0
-    _speckle(small, rng, noise, rng.randint(20, 220), largest=1)
-    pixels = _float(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
-    return _png(Image.fromarray(np.where(pixels > 127, 255, 0).astype(np.uint8)))
+    speckle(small, rng, noise, rng.randint(20, 220), largest=1)
+    pixels = as_floats(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+    return png(Image.fromarray(np.where(pixels > 127, 255, 0).astype(np.uint8)))
 
 
 def _photo(page: Image.Image, rng: random.Random, noise: np.random.Generator) -> bytes:
     """A phone's picture of the page on a desk: perspective, uneven light, shadow, folds, soft focus."""
-    pixels = _pixels(page.convert("RGB"))
+    pixels = to_pixels(page.convert("RGB"))
     height, width = pixels.shape[:2]
     paper = _paper(rng, pixels, low=222)
-    pixels = _float(_worn(pixels, rng, noise, strength=1.0) * (np.asarray(paper, np.float32) / 255))
+    pixels = as_floats(_worn(pixels, rng, noise, strength=1.0) * (np.asarray(paper, np.float32) / 255))
     pixels *= _texture(pixels, noise, 60, 0.007)
     if rng.random() < 0.55:
         pixels *= _folds(pixels, rng)
@@ -101,13 +109,13 @@ def _photo(page: Image.Image, rng: random.Random, noise: np.random.Generator) ->
     picture *= _light(picture, rng)
     if rng.random() < 0.6:
         picture *= _shadow(picture, rng)
-    picture = _blurred(picture, rng.uniform(0.35, 0.95))
+    picture = blurred(picture, rng.uniform(0.35, 0.95))
     if rng.random() < 0.3:
         picture = _shaken(picture, rng)
     warmth = rng.uniform(-0.6, 1.0)  # of the light: bluish below 0, yellowish above
     cast = np.asarray([1 + 0.02 * warmth, 1.0, 1 - 0.07 * warmth], np.float32)
     picture = _contrast(picture * cast, rng.uniform(0.84, 1.0), rng.uniform(-8, 8))
-    return _jpeg(_grain(picture, noise, rng.uniform(2.0, 6.5)), rng.randint(52, 86))
+    return jpeg(grained(picture, noise, rng.uniform(2.0, 6.5)), rng.randint(52, 86))
 
 
 _LEVELS: Mapping[str, Callable[[Image.Image, random.Random, np.random.Generator], bytes]] = {
@@ -115,23 +123,6 @@ _LEVELS: Mapping[str, Callable[[Image.Image, random.Random, np.random.Generator]
     "fax": _fax,
     "photo": _photo,
 }
-
-
-def _pixels(page: Image.Image) -> Pixels:
-    return np.asarray(page, dtype=np.float32).copy()
-
-
-def _png(page: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    page.save(buffer, format="PNG", compress_level=4, dpi=(150, 150))
-    return buffer.getvalue()
-
-
-def _jpeg(pixels: Pixels, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
-    image.save(buffer, format="JPEG", quality=quality, dpi=(150, 150))
-    return buffer.getvalue()
 
 
 def _paper(rng: random.Random, pixels: Pixels, *, low: int) -> tuple[float, ...]:
@@ -142,52 +133,25 @@ def _paper(rng: random.Random, pixels: Pixels, *, low: int) -> tuple[float, ...]
     return white, white - rng.uniform(0, 4), white - rng.uniform(0, 14)
 
 
-def _turned(pixels: Pixels, degrees: float, scale: float) -> Pixels:
-    height, width = pixels.shape[:2]
-    move = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, scale)
-    border = cv2.BORDER_CONSTANT
-    turned = cv2.warpAffine(
-        pixels, move, (width, height), flags=cv2.INTER_CUBIC, borderMode=border, borderValue=(255.0,) * 3
-    )
-    return _float(turned)
-
-
-def _float(pixels: Any) -> Pixels:
-    return np.asarray(pixels, dtype=np.float32)
-
-
-def _blurred(pixels: Pixels, sigma: float) -> Pixels:
-    return _float(cv2.GaussianBlur(pixels, (0, 0), sigma)) if sigma > 0.2 else pixels
-
-
 def _shaken(pixels: Pixels, rng: random.Random) -> Pixels:
     """Motion of the hand: a blur of two or three pixels in one direction."""
     kernel = np.zeros((5, 5), np.float32)
     dx, dy = rng.choice(((1, 0), (0, 1), (1, 1), (1, -1)))
     for step in (-1, 0, 1):
         kernel[2 + step * dy, 2 + step * dx] = 0.5 if step == 0 else 0.25
-    return _float(cv2.filter2D(pixels, -1, kernel))
-
-
-def _grain(pixels: Pixels, noise: np.random.Generator, sigma: float) -> Pixels:
-    grains = noise.standard_normal(pixels.shape[:2], dtype=np.float32) * np.float32(sigma)
-    return _float(pixels + (grains if pixels.ndim == 2 else grains[:, :, None]))
+    return as_floats(cv2.filter2D(pixels, -1, kernel))
 
 
 def _contrast(pixels: Pixels, factor: float, lift: float) -> Pixels:
     """Less contrast lifts the black, not the white."""
-    return _float(255 - (255 - pixels) * factor + lift)
+    return as_floats(255 - (255 - pixels) * factor + lift)
 
 
 def _texture(pixels: Pixels, noise: np.random.Generator, cell: int, strength: float) -> Pixels:
     """Factors around 1 that vary smoothly over `cell` pixels."""
     height, width = pixels.shape[:2]
     coarse = noise.standard_normal((height // cell + 2, width // cell + 2), dtype=np.float32)
-    return _shaped(1 + strength * _float(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)), pixels)
-
-
-def _shaped(factors: Pixels, pixels: Pixels) -> Pixels:
-    return factors if pixels.ndim == 2 else factors[:, :, None]
+    return shaped(1 + strength * as_floats(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)), pixels)
 
 
 def _worn(pixels: Pixels, rng: random.Random, noise: np.random.Generator, *, strength: float) -> Pixels:
@@ -195,16 +159,7 @@ def _worn(pixels: Pixels, rng: random.Random, noise: np.random.Generator, *, str
     if rng.random() > 0.4:
         return pixels
     loss = np.clip(_texture(pixels, noise, rng.choice((4, 5, 24)), 1.0) - 1.4, 0, 1) * (0.36 * strength)
-    return _float(pixels + (255 - pixels) * loss)
-
-
-def _speckle(pixels: Pixels, rng: random.Random, noise: np.random.Generator, count: int, largest: int = 2) -> None:
-    """Dark specks of one to two pixels, smaller than a decimal point."""
-    height, width = pixels.shape[:2]
-    rows, columns = noise.integers(0, height - 2, count), noise.integers(0, width - 2, count)
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        wide, tall = rng.randint(1, largest), rng.randint(1, largest)
-        pixels[row : row + tall, column : column + wide] = rng.uniform(0, 110)
+    return as_floats(pixels + (255 - pixels) * loss)
 
 
 def _streak(pixels: Pixels, rng: random.Random) -> None:
@@ -220,7 +175,7 @@ def _edge_shadow(pixels: Pixels, rng: random.Random) -> Pixels:
     fade = 1 - rng.uniform(0.2, 0.55) * np.exp(-np.arange(width, dtype=np.float32) / depth)
     if rng.random() < 0.5:
         fade = fade[::-1]
-    return _shaped(_float(np.broadcast_to(fade, (height, width))), pixels)
+    return shaped(as_floats(np.broadcast_to(fade, (height, width))), pixels)
 
 
 def _folds(pixels: Pixels, rng: random.Random) -> Pixels:
@@ -246,7 +201,7 @@ def _on_desk(pixels: Pixels, size: tuple[int, int], rng: random.Random, noise: n
     desk = np.empty((height, width, 3), np.float32)
     desk[:] = rng.choice(_DESKS)
     stretch = noise.standard_normal((height // 160 + 2, width // 3 + 2), dtype=np.float32)
-    grain = _float(cv2.resize(stretch, (width, height), interpolation=cv2.INTER_LINEAR))
+    grain = as_floats(cv2.resize(stretch, (width, height), interpolation=cv2.INTER_LINEAR))
     desk *= 1 + rng.uniform(0.01, 0.07) * grain[:, :, None]
     tall, wide = pixels.shape[:2]
     side, above = (width - wide) / 2, (height - tall) / 2
@@ -262,11 +217,11 @@ def _on_desk(pixels: Pixels, size: tuple[int, int], rng: random.Random, noise: n
     ]
     source = np.asarray([(0, 0), (wide, 0), (wide, tall), (0, tall)], np.float32)
     move = cv2.getPerspectiveTransform(source, np.asarray(corners, np.float32))
-    page = _float(cv2.warpPerspective(pixels, move, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
-    mask = _float(cv2.warpPerspective(np.ones((tall, wide), np.float32), move, size, flags=cv2.INTER_LINEAR))
-    edge = _float(cv2.GaussianBlur(mask, (0, 0), 7))
+    page = as_floats(cv2.warpPerspective(pixels, move, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+    mask = as_floats(cv2.warpPerspective(np.ones((tall, wide), np.float32), move, size, flags=cv2.INTER_LINEAR))
+    edge = as_floats(cv2.GaussianBlur(mask, (0, 0), 7))
     desk *= (1 - 0.45 * edge)[:, :, None]
-    return _float(desk + (np.clip(page, 0, 255) - desk) * mask[:, :, None])
+    return as_floats(desk + (np.clip(page, 0, 255) - desk) * mask[:, :, None])
 
 
 def _light(pixels: Pixels, rng: random.Random) -> Pixels:
@@ -276,7 +231,7 @@ def _light(pixels: Pixels, rng: random.Random) -> Pixels:
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     slope = 0.5 + 0.5 * (x * rng.uniform(-1, 1) + y * rng.uniform(-1, 1)) / 2
     corners = (x**2 + y**2) / 2
-    return _float(1 - rng.uniform(0.02, 0.22) * slope - rng.uniform(0.0, 0.16) * corners)[:, :, None]
+    return as_floats(1 - rng.uniform(0.02, 0.22) * slope - rng.uniform(0.0, 0.16) * corners)[:, :, None]
 
 
 def _shadow(pixels: Pixels, rng: random.Random) -> Pixels:
@@ -289,6 +244,6 @@ def _shadow(pixels: Pixels, rng: random.Random) -> Pixels:
     outline = [(0.0, points[start][1]), *points[start : start + 3], (0.0, points[min(3, start + 2)][1])]
     polygon = np.asarray([(width - x if right else x, y) for x, y in outline], np.int32)
     cv2.fillPoly(mask, [polygon], (1.0,))
-    mask = _float(cv2.GaussianBlur(mask, (0, 0), rng.uniform(6, 18)))
-    mask = _float(cv2.resize(mask, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_LINEAR))
-    return _float(1 - rng.uniform(0.1, 0.32) * mask)[:, :, None]
+    mask = as_floats(cv2.GaussianBlur(mask, (0, 0), rng.uniform(6, 18)))
+    mask = as_floats(cv2.resize(mask, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_LINEAR))
+    return as_floats(1 - rng.uniform(0.1, 0.32) * mask)[:, :, None]
