@@ -55,8 +55,9 @@ def test_every_shipped_study_can_be_planned(name: str, tmp_path: Path, slips: Pa
     small = [
         replace(arm, documents=replace(arm.documents, num=min(arm.documents.num, 3), schemas=[])) for arm in study.arms
     ]
-    trials = plan_trials(replace(study, arms=small), CONFIG, [f"data.path={slips}", "data.num_train=0"], tmp_path)
-    assert len(trials) == len(study.arms) * len(study.seeds)
+    one_seed = replace(study, arms=small, seeds=study.seeds[:1])
+    trials = plan_trials(one_seed, CONFIG, [f"data.path={slips}", "data.num_train=0"], tmp_path)
+    assert [trial.arm for trial in trials] == [arm.name for arm in study.arms]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_wrong_study_is_told_where(change: tuple[str, str], message: str, tmp_
 
 
 def test_an_unknown_study_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'headline'; there are algorithms, "):
+    with pytest.raises(ConfigError, match=r"did you mean 'headline'\?; there are algorithms, "):
         load_study("headlines")
 
 
