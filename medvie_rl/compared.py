@@ -38,6 +38,11 @@ def in_words(value: str | int | float | bool | None) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def cut(text: str, most: int) -> str:
+    """A text, or its first `most` characters and how many are behind them."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
+
+
 def _by_place(leaves: Sequence[Leaf]) -> Iterator[tuple[_Place, Leaf]]:
     num_without: Counter[str] = Counter()
     for leaf in leaves:
