@@ -9,15 +9,19 @@ from PIL import Image
 from medvie_rl.data.store import Document, describe_image, write_split
 from medvie_rl.data.synthetic import draw_slips
 from medvie_rl.files import check_new_folder
+from medvie_rl.progress import UNSEEN, Progress
 
 _PREVIEW_COLUMNS, _PREVIEW_ROWS, _PREVIEW_GAP = 5, 8, 6
 
 
-def write_slips(folder: Path, nums: Mapping[str, int], *, seed: int, preview: Path | None = None) -> None:
+def write_slips(
+    folder: Path, nums: Mapping[str, int], *, seed: int, preview: Path | None = None, progress: Progress = UNSEEN
+) -> None:
     """Draw `nums[split]` slips a split into a dataset; the same seed gives the same documents. Splits share none."""
     check_new_folder(folder)
+    progress.begin(sum(nums.values()))
     for split, num in nums.items():
-        write_split(folder, split, _documents(split, num, seed))
+        write_split(folder, split, progress.each(_documents(split, num, seed)))
     if preview is not None:
         _draw_preview(nums, seed, preview)
 
