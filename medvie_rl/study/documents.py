@@ -17,6 +17,7 @@ from medvie_rl.data.load import load_schemas
 from medvie_rl.data.select import select_documents
 from medvie_rl.data.store import Document, Split, describe_image, open_split, write_split
 from medvie_rl.errors import ConfigError
+from medvie_rl.progress import UNSEEN
 from medvie_rl.study.config import Condition, TrainingDocuments
 from rewards.schema import Schema
 
@@ -140,7 +141,7 @@ def _looks(dataset: str, split: str, ids: tuple[str, ...]) -> tuple[Sequence[Doc
     """Documents with what makes them different: looks, types and keys, without reading the text. Takes a while."""
     source, wanted = open_split(dataset, split), set(ids)
     documents = [document for document in source.documents if document.id in wanted]
-    features = document_features(documents, source, None, progress=lambda: None)
+    features = document_features(documents, source, None, progress=UNSEEN)
     return features.documents, features.matrix
 
 

@@ -55,7 +55,7 @@ def run_study(
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"\n{study.title}: {len(study.arms)} arms, seeds {', '.join(map(str, study.seeds))}", style="bold")
     failed = train_all(runs_of(trials), jobs=jobs, console=console)
-    rows = collect(folder.name, study, trials, out, console)
+    rows = collect(folder.name, study, trials, out)
     write_rows(rows, folder / ROWS)
     measured = Measured(study, rows)
     if set(measured.arms) != {arm.name for arm in study.arms}:
