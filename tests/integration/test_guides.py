@@ -25,7 +25,7 @@ from medvie_rl.cli import build_parser
 from medvie_rl.data.store import Document, open_split
 from runs import ROOT
 
-_SECONDS = 600  # of one command
+_SECONDS = 900  # of one command
 pytestmark = [pytest.mark.full, pytest.mark.timeout(_SECONDS + 60)]
 
 _NO_CLUSTER = "there is no cluster here"
@@ -99,6 +99,7 @@ BEHIND = {
     "medvie data synth --kind all --language en,de --num 100,20,20 --out data/synthetic --preview sheet.png":
     "--num 20,1,1",
     "medvie rollouts runs/RUN --step 12": "--step 2",
+    "medvie serve --policy runs/RUN/best": f"--seconds {_SECONDS}",  # the machine may have other work
     "medvie scale --config FILE --gpu A100-80 --network 25 --policies Qwen/Qwen2.5-VL-32B-Instruct --gpus 16,32":
     "--config conf/qwen2_5_vl_7b.yaml",
 }  # fmt: skip
@@ -209,7 +210,7 @@ def workspace(prepared: Path, tmp_path: Path) -> Iterator[Path]:
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", EXECUTED)
+@pytest.mark.parametrize("command", EXECUTED, ids=lambda command: command[:70])
 def test_a_command_does_what_it_says(command: str, workspace: Path) -> None:
     options = _options(command)
     outputs = [Path(".ray/auth_token")] if command.startswith("ray ") else _outputs(options)
@@ -236,7 +237,7 @@ def test_a_command_does_what_it_says(command: str, workspace: Path) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the guide's client is curl")
 def test_the_service_answers_the_guides_client(workspace: Path) -> None:
     serve, client = SERVED
-    with subprocess.Popen(shlex.split(serve), cwd=workspace, env=_environment()) as service:
+    with subprocess.Popen(shlex.split(f"{serve} {BEHIND[serve]}"), cwd=workspace, env=_environment()) as service:
         try:
             deadline = time.monotonic() + _SECONDS
             while subprocess.run(["curl", "-sf", "http://127.0.0.1:8000/readyz"], check=False).returncode:
@@ -245,9 +246,9 @@ def test_the_service_answers_the_guides_client(workspace: Path) -> None:
             answer = json.loads(execute(client, workspace).stdout)
         finally:
             service.send_signal(signal.SIGTERM)
+    assert "documents" in answer, answer
     (document,) = answer["documents"]
-    assert document["status"] == "ok" and document["fields"].keys() <= {"patient", "age", "sex", "diagnosis", "code",
-                                                                        "doctor", "date"}  # fmt: skip
+    assert document["status"] == "ok" and {"patient", "date"} <= document["confidence"].keys()
 
 
 def execute(command: str, folder: Path, *, code: int | None = 0) -> "subprocess.CompletedProcess[str]":
