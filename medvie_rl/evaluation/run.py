@@ -48,6 +48,8 @@ def evaluate_systems(
     baseline = baseline or names[0]
     if baseline not in names:
         raise UserError(f"--baseline {baseline}: no such system{did_you_mean(baseline, names)}; there are {names}")
+    if prompt is not None and not prompt.is_file():  # also where every policy has its own
+        raise UserError(f"--prompt {prompt}: no such prompt file")
     if not (out / FOLDER).is_dir():
         check_new_folder(out)
     documents = open_documents(dataset, split, schemas, limit=limit)
