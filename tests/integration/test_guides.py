@@ -98,6 +98,9 @@ BEHIND = {
     "sft=runs/SFT_RUN/best --system rl=runs/RUN/best --system ocr": "--resamples 100",
     "medvie data synth --kind all --language en,de --num 100,20,20 --out data/synthetic --preview sheet.png":
     "--num 20,1,1",
+    "medvie study headline --config conf/study.yaml --jobs 2": "--dry-run",
+    "medvie study headline --config conf/qwen2_5_vl_7b.yaml data.path=data/mine": "--dry-run",
+    "medvie study headline --config conf/qwen2_5_vl_7b.yaml data.path=data/my_documents": "--dry-run",
     "medvie rollouts runs/RUN --step 12": "--step 2",
     "medvie serve --policy runs/RUN/best": f"--seconds {_SECONDS}",  # the machine may have other work
     "medvie scale --config FILE --gpu A100-80 --network 25 --policies Qwen/Qwen2.5-VL-32B-Instruct --gpus 16,32":
