@@ -65,15 +65,16 @@ def run_study(
     for sheet in sheets:
         if not sheet.is_detail:
             print_sheet(console, sheet)
-    _write(folder, study, measured, sheets, trials)
+    write_results(folder, study, measured, sheets, trials)
     for written in (ROWS, TABLES, PICTURE, REPORT):
         console.print(f"written: {folder / written}", markup=False, highlight=False, soft_wrap=True)
     return Studied(failed=tuple(failed), num_seeds=measured.num_seeds)
 
 
-def _write(
+def write_results(
     folder: Path, study: StudyConfig, measured: Measured, sheets: Sequence[Sheet], trials: Sequence[Trial]
 ) -> None:
+    """Write tables, figure and report into a study's folder."""
     parts = [f"# {study.title}", study.question, *sheets_in_markdown(sheets)]
     write_atomically(folder / TABLES, "\n\n".join(parts) + "\n")
     draw_figure(measured, folder / PICTURE)
