@@ -21,6 +21,8 @@ from medvie_rl.progress import UNSEEN
 from medvie_rl.study.config import Condition, TrainingDocuments
 from rewards.schema import Schema
 
+_MARK = ": "  # between a condition's name and the id of a document
+
 
 def training_dataset(config: Config, wanted: TrainingDocuments, out: Path, *, seed: int) -> Path:
     """The folder of a dataset whose training split is what an arm trains on with a seed; made below `out` if need be.
@@ -67,9 +69,6 @@ def condition_of(document_id: str) -> tuple[str, str]:
     """The condition, and the id in its dataset, of a document of `condition_dataset`."""
     name, _, own = document_id.partition(_MARK)
     return name, own
-
-
-_MARK = ": "
 
 
 def prepare_dataset(folder: str, prepare: Mapping[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -25,14 +24,6 @@ from medvie_rl.study.statistics import NUM_RESAMPLES
 ROWS, TABLES, REPORT = "answers.parquet", "tables.md", "report.html"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Studied:
-    """What became of a study: the runs that failed, and the seeds that every arm has."""
-
-    failed: tuple[PlannedRun, ...]
-    num_seeds: int
-
-
 def plan(name: str, config_file: Path, overrides: Sequence[str], out: Path) -> tuple[StudyConfig, list[Trial]]:
     """A study and its trials; the datasets of its arms and those that its file says how to draw are made if need be.
 
@@ -46,10 +37,10 @@ def plan(name: str, config_file: Path, overrides: Sequence[str], out: Path) -> t
 
 def run_study(
     name: str, study: StudyConfig, trials: Sequence[Trial], out: Path, *, jobs: int, console: Console
-) -> Studied:
+) -> list[PlannedRun]:
     """Train, ask, and write `out/NAME/`: every answer as Parquet, tables as Markdown, a figure, and an HTML report.
 
-    Where runs fail, the tables are those of the seeds that every arm has.
+    Returns the runs that failed; the tables are those of the seeds that every arm has.
     """
     folder = out / Path(name).stem
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +51,7 @@ def run_study(
     measured = Measured(study, rows)
     if set(measured.arms) != {arm.name for arm in study.arms}:
         console.print("no tables: not every arm has a seed that ended", style="red")
-        return Studied(failed=tuple(failed), num_seeds=0)
+        return failed
     sheets = sheets_of(measured, trials)
     for sheet in sheets:
         if not sheet.is_detail:
@@ -68,7 +59,7 @@ def run_study(
     write_results(folder, study, measured, sheets, trials)
     for written in (ROWS, TABLES, PICTURE, REPORT):
         console.print(f"written: {folder / written}", markup=False, highlight=False, soft_wrap=True)
-    return Studied(failed=tuple(failed), num_seeds=measured.num_seeds)
+    return failed
 
 
 def write_results(
