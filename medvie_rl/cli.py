@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
         complete(parser)
-    options = _parse(parser, arguments)
+    options = parse(parser, arguments)
     if options.verbose:
         be_verbose()
     command: Callable[[argparse.Namespace], int] = options.command
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parse(parser: CommandParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(parser: CommandParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; settings (`key=value`) may stand anywhere, also behind an option that follows others of them."""
     options, rest = parser.parse_known_args(arguments)
     settings = [text for text in rest if "=" in text and not text.startswith("-")]

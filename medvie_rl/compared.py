@@ -38,6 +38,11 @@ def in_words(value: str | int | float | bool | None) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def cut(text: str, most: int) -> str:
+    """A text, or its first `most` characters and how many are behind them."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
+
+
 def by_place(leaves: Iterable[Leaf]) -> Iterator[tuple[Place, Leaf]]:
     """Leaves by their place in the truth, those without one numbered under their key."""
     num_without: Counter[str] = Counter()

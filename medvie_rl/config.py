@@ -160,7 +160,7 @@ class Config:
             )
         if self.rollout.dtype == "auto":
             raise ValueError("rollout.dtype: name the dtype in which the learner sends the weights, e.g. bfloat16")
-        room = self.rollout.max_model_len - self.rollout.max_response_tokens
+        room = self.rollout.max_prompt_tokens
         if self.ocr.mode != "none" and self.ocr.max_tokens >= room:
             raise ValueError(
                 f"ocr.max_tokens: {self.ocr.max_tokens} tokens of recognised text leave no place for image and keys in "

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from medvie_rl.environment import set_environment
+from medvie_rl.next_command import next_command
 from medvie_rl.parser import Commands, add_command
 
 
@@ -38,6 +39,7 @@ def add_export(commands: Commands) -> None:
 def _export(options: argparse.Namespace) -> int:
     set_environment(allow_downloads=False)
     from medvie_rl.export import export
+    from medvie_rl.extraction.calibration import FILE
 
     export(
         options.run,
@@ -48,4 +50,8 @@ def _export(options: argparse.Namespace) -> int:
         settings=options.set,
     )
     print(f"exported to {options.out}")
+    if (options.out / FILE).is_file():
+        print(next_command("extract", "--policy", options.out, "--schema", "SCHEMA.yaml", "SCANS"))
+    elif not options.adapter:
+        print(next_command("calibrate", "--policy", options.out, "--data", "DATASET"))
     return 0

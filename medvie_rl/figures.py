@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from PIL import Image
 
 # Colours of Okabe and Ito, told apart by colour-blind readers.
-_BLUE, _ORANGE, _GREEN, _GREY, _RED = "#0072B2", "#E69F00", "#009E73", "#777777", "#D55E00"
+BLUE, _ORANGE, _GREEN, GREY, _RED = "#0072B2", "#E69F00", "#009E73", "#777777", "#D55E00"
 _OUTCOME_COLOURS = {"correct": _GREEN, "convention": _ORANGE}
 
 
@@ -25,41 +25,46 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
     _draw_scores(scores, metrics)
     if any("reward/mean" in entry for entry in metrics):
         _draw_rewards(learning, errors, metrics)
-        _line(length, metrics, "rollout/tokens_mean", "tokens per response", _BLUE)
+        _line(length, metrics, "rollout/tokens_mean", "tokens per response", BLUE)
     else:
-        _line(learning, metrics, "loss/loss", "negative log-likelihood per token", _BLUE)
+        _line(learning, metrics, "loss/loss", "negative log-likelihood per token", BLUE)
         learning.set_title("Training loss")
-        _line(errors, metrics, "loss/gradient_norm", "gradient norm, before clipping", _BLUE)
+        _line(errors, metrics, "loss/gradient_norm", "gradient norm, before clipping", BLUE)
         errors.set_title("Gradient")
-        _line(length, metrics, "sft/tokens_mean", "tokens per demonstration", _GREY)
-        _line(length, metrics, "eval/tokens_mean", "tokens per answer, validation documents", _BLUE, marker="o")
+        _line(length, metrics, "sft/tokens_mean", "tokens per demonstration", GREY)
+        _line(length, metrics, "eval/tokens_mean", "tokens per answer, validation documents", BLUE, marker="o")
     length.set_title("Response length")
     for axis in axes.flat:
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        if axis.lines:
-            axis.legend(frameon=False, fontsize=9)
+        frame(axis)
     for axis in axes[1]:
         axis.set_xlabel("step")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
+def frame(axis: Any) -> None:
+    """What is around the lines of a plot."""
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    if axis.lines:
+        axis.legend(frameon=False, fontsize=9)
+
+
 def _draw_scores(axis: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
-    for name, label, colour in (("f1", "F1", _BLUE), ("precision", "precision", _ORANGE), ("recall", "recall", _GREEN)):
+    for name, label, colour in (("f1", "F1", BLUE), ("precision", "precision", _ORANGE), ("recall", "recall", _GREEN)):
         _line(axis, metrics, f"eval/{name}", label, colour, marker="o")
     axis.set_title("Validation documents, greedy answers")
 
 
 def _draw_rewards(reward: Any, errors: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
-    _line(reward, metrics, "reward/mean", "mean of all traces", _BLUE)
-    _line(reward, metrics, "reward/best_of_group", "best of a query's traces", _GREY)
+    _line(reward, metrics, "reward/mean", "mean of all traces", BLUE)
+    _line(reward, metrics, "reward/best_of_group", "best of a query's traces", GREY)
     reward.set_title("Training reward")
     for name, label, colour in (
         ("convention", "right, in the wrong format", _ORANGE),
         ("misread", "misread", _RED),
-        ("hallucinated", "invented", _BLUE),
-        ("omitted", "left out", _GREY),
+        ("hallucinated", "invented", BLUE),
+        ("omitted", "left out", GREY),
     ):
         _line(errors, metrics, f"reward/{name}_per_response", label, colour)
     errors.set_title("Errors per training response")

@@ -7,6 +7,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from medvie_rl.compared import cut
 from medvie_rl.records import RolloutRecord, texts_left_out
 from medvie_rl.rescore import Rescored
 from medvie_rl.rollouts_report import Asked, Batch, KeyHistory
@@ -86,8 +87,7 @@ class Printer:
         if record.response is None:
             self.line(f"  (response not kept: {texts_left_out(self._files[record.step])})")
             return
-        text = record.response
-        shown = text if whole or len(text) <= _CUT else f"{text[:_CUT]} ... ({len(text) - _CUT} more characters)"
+        shown = record.response if whole else cut(record.response, _CUT)
         self.line("\n".join(f"  | {line}" for line in shown.split("\n")))
 
     def rescored(self, steps: Mapping[int, Rescored], everything: Rescored) -> None:

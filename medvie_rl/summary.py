@@ -1,6 +1,5 @@
 """The end of a run: what changed on held-out documents, for a person and for machines."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from medvie_rl.data.load import RunData
 from medvie_rl.display import Display
 from medvie_rl.evaluate import Evaluation
 from medvie_rl.figures import draw_curves, draw_examples
+from medvie_rl.next_command import next_command
 from medvie_rl.run import Run, RunState
 from rewards.metrics import ExtractionMetrics, GainByErrorClass, PairedDifference, gain_by_error_class, paired_bootstrap
 from rewards.types import Leaf, LeafOutcome
@@ -52,15 +52,8 @@ def finish_run(
     console.print(f"{best} ({state.seconds:.0f} s of training)", soft_wrap=True)
     for name, path in _paths(run).items():
         console.print(f"  {name:<12}{path}", soft_wrap=True)
-    schema = Path(run.config.schemas) / f"{data.test[0].schema}.yaml"
-    console.print("extract from an image with the new policy:")
-    console.print(
-        f"  {sys.executable} -m medvie_rl extract --policy {run.best_policy} --schema {schema} IMAGE",
-        soft_wrap=True,
-    )
-    console.print("see what changed, document by document, in one HTML file:")
-    console.print(f"  {sys.executable} -m medvie_rl report {run.folder}", soft_wrap=True)
     console.print(f"run directory: {run.folder}", soft_wrap=True)
+    console.print(next_command("report", run.folder), soft_wrap=True, markup=False)
 
 
 def choose_examples(before: Evaluation, after: Evaluation, num: int = _NUM_EXAMPLES) -> list[int]:

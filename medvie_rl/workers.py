@@ -330,7 +330,7 @@ class Workers:
 
     def _check_all_prompts(self) -> None:
         """Refuse a document whose prompt would not fit before anything is sampled: prompts are never truncated."""
-        limit = self._config.rollout.max_model_len - self._config.rollout.max_response_tokens
+        limit = self._config.rollout.max_prompt_tokens
         too_long = []
         for document in chain(self._data.train, self._data.validation, self._data.test):
             schema = self._data.schemas[document.schema]

@@ -115,6 +115,20 @@ class RolloutConfig:
         if self.seed < 0:
             raise ValueError(f"rollout.seed must not be negative, got {self.seed}")
 
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Of the longest prompt, images included, that leaves room for the longest response."""
+        return self.max_model_len - self.max_response_tokens
+
+    def too_long(self, num_tokens: int) -> str:
+        """Why a prompt of so many tokens cannot be asked, empty if it can."""
+        if num_tokens <= self.max_prompt_tokens:
+            return ""
+        return (
+            f"the prompt has {num_tokens} tokens, image included; max_model_len {self.max_model_len} minus "
+            f"max_response_tokens {self.max_response_tokens} leaves {self.max_prompt_tokens}"
+        )
+
 
 def worker_environment(config: RolloutConfig) -> dict[str, str]:
     """Environment variables that a rollout process must have before it starts (they are read when libraries load).

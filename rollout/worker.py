@@ -114,13 +114,8 @@ class RolloutWorker(Engine):
             num_tokens = num_prompt_tokens(self._processor, request.prompt, sizes)
         except ValueError as error:
             raise ValueError(f"query {request.query_id}: {error}") from error
-        limit = self._config.max_model_len - self._config.max_response_tokens
-        if num_tokens > limit:
-            raise ValueError(
-                f"query {request.query_id}: the prompt has {num_tokens} tokens, images included, but "
-                f"rollout.max_model_len {self._config.max_model_len} minus rollout.max_response_tokens "
-                f"{self._config.max_response_tokens} leaves {limit}; raise max_model_len or use smaller images"
-            )
+        if problem := self._config.too_long(num_tokens):
+            raise ValueError(f"query {request.query_id}: {problem}; raise max_model_len or use smaller images")
 
     def _sampling(self, request: GenerationRequest) -> "SamplingParams":
         from vllm import SamplingParams

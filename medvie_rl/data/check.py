@@ -1,9 +1,8 @@
 """`medvie data check`: everything that would spoil training or scores, found before either starts."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from medvie_rl.data.sampling import longest_descriptions
 from medvie_rl.data.store import Document, Split, list_splits, open_split
 from medvie_rl.errors import UserError
 from medvie_rl.policy_card import PROMPT, read_policy_card
+from medvie_rl.progress import UNSEEN, Progress, show_progress
 from rewards.schema import Schema
 from rollout.config import RolloutConfig
 
@@ -72,28 +72,20 @@ def check_dataset(
     schemas: Mapping[str, Schema],
     *,
     limit: PromptLimit | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = UNSEEN,
 ) -> CheckReport:
     """Check all splits of a dataset; with a `limit`, also the lengths of prompts that ask for every key.
 
-    `progress` is called with the number of documents done and of all. Raises UserError if there is no dataset, or a
-    split that cannot be opened.
+    Raises UserError if there is no dataset, or a split that cannot be opened.
     """
     splits = _open_splits(folder)
     balance, annotations, pages = Balance(), AnnotationCheck(schemas), PageCheck()
-    total = sum(map(len, splits.values()))
-
-    done = count(1)
-
-    def advance() -> None:
-        if progress is not None:
-            progress(next(done), total)
-
+    progress.begin(sum(map(len, splits.values())))
     for name, split in splits.items():
         for document in split:
             balance.read(name, document)
             annotations.read(name, document)
-        pages.read(name, split, advance)
+        pages.read(name, split, progress)
     findings = [*annotations.findings, *annotations.of_dataset(), *pages.findings, *pages.same_pages()]
     max_tokens = None
     if limit is not None:
@@ -123,11 +115,11 @@ def check_command(
     """Check a dataset and print the report; returns the exit code, 3 where there are errors in it."""
     from rich.console import Console
 
-    from medvie_rl.data.check_report import print_report, show_progress
+    from medvie_rl.data.check_report import print_report
 
     limit = prompt_limit(policy, prompt, max_tokens)
     known = load_schemas(schemas)
-    with show_progress(Console(stderr=True)) as progress:
+    with show_progress("checking") as progress:
         report = check_dataset(folder, known, limit=limit, progress=progress)
     print_report(report, Console(highlight=False))
     if json_path is not None:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from PIL import Image
 from medvie_rl.data.check_duplicates import NUM_BITS, PageHashes, page_hashes
 from medvie_rl.data.check_findings import Finding, finding
 from medvie_rl.data.store import POOL, Document, Split
+from medvie_rl.progress import UNSEEN, Progress
 
 MIN_SIDE = 28  # pixels; a patch that vision-language models read
 MAX_ASPECT = 20.0  # longer side by shorter side
@@ -41,10 +42,10 @@ class PageCheck:
     _splits: list[str] = field(default_factory=list)
     _num_documents: int = 0
 
-    def read(self, name: str, split: Split, advance: Callable[[], None]) -> None:
-        """Check every page of a split; `advance` is called after each document."""
+    def read(self, name: str, split: Split, progress: Progress = UNSEEN) -> None:
+        """Check every page of a split."""
         self._splits.append(name)
-        for document in split:
+        for document in progress.each(split):
             try:
                 images = split.images(document)
             except ValueError as error:
@@ -56,7 +57,6 @@ class PageCheck:
                 if key in images:
                     self._check(page, key, images[key])
             self._num_documents += 1
-            advance()
 
     def same_pages(self) -> Iterator[Finding]:
         """Pages that look like an earlier page of another document; those of the same bytes `read` has found."""

@@ -1,11 +1,9 @@
 """How the report of `medvie data check` looks at a terminal, 80 columns wide where the output is no wider one."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -17,19 +15,6 @@ from rewards.schema import Schema
 _MAX_SHOWN = 5  # findings of one kind; all of them are in the JSON
 _STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 _TITLES = {"document_type": "document type", "specialty": "specialty", "language": "language"}
-
-
-@contextmanager
-def show_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar at a terminal, nothing elsewhere; yields what is to be called with the numbers done and of all."""
-    columns = (TextColumn("checking"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("checking", total=None)
-
-        def update(num_done: int, total: int) -> None:
-            progress.update(task, completed=num_done, total=total)
-
-        yield update
 
 
 def print_report(report: CheckReport, console: Console) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError, did_you_mean
+from medvie_rl.next_command import next_command
 from medvie_rl.parser import Commands, add_command, add_group
 
 if TYPE_CHECKING:
     from rewards.schema import Schema
 
-_SCHEMA = "conf/schemas/visit_slip.yaml"
+_SCHEMAS = Path("conf/schemas")
+_SCHEMA = f"{_SCHEMAS}/visit_slip.yaml"
 
 
 def add_data_commands(commands: Commands) -> None:
@@ -96,7 +98,7 @@ def _add_check(kinds: Commands) -> None:
         ],
     )
     check.add_argument("folder", metavar="DIR", help="dataset folder or URI")
-    check.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
+    check.add_argument("--schemas", type=Path, default=_SCHEMAS, metavar="FOLDER")
     check.add_argument(
         "--policy", type=Path, metavar="POLICY_DIR", help="also count the tokens of this policy's prompts"
     )
@@ -123,7 +125,7 @@ def _add_show(kinds: Commands) -> None:
         ],
     )
     show.add_argument("folder", metavar="DIR", help="dataset folder or URI")
-    show.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
+    show.add_argument("--schemas", type=Path, default=_SCHEMAS, metavar="FOLDER")
     show.add_argument(
         "--id", nargs="+", action="extend", default=[], metavar="ID", help="these documents (default: a sample)"
     )
@@ -197,25 +199,28 @@ def _add_synth(kinds: Commands) -> None:
     synth.add_argument("--language", default="en", help="ISO 639-1 codes separated by commas; slips are in English")
     synth.add_argument("--noise", default="mixed", choices=("mixed", "clean", "scan", "fax", "photo"))
     synth.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    synth.add_argument("--schemas", type=Path, default=Path("conf/schemas"), metavar="FOLDER")
+    synth.add_argument("--schemas", type=Path, default=_SCHEMAS, metavar="FOLDER")
     synth.add_argument("--preview", type=Path, help="also draw a contact sheet of the first documents here (PNG)")
     synth.set_defaults(command=_synth)
 
 
 def _import(options: argparse.Namespace) -> int:
     from medvie_rl.data.importing import import_documents
+    from medvie_rl.progress import show_progress
 
-    report = import_documents(
-        options.source,
-        format=options.format,
-        schemas=_schemas(options.schema),
-        out=options.out,
-        mapping=options.map,
-        shares=_numbers("--shares", options.shares),
-        seed=options.seed,
-        dpi=options.dpi,
-        max_pages=options.max_pages,
-    )
+    with show_progress("importing") as progress:
+        report = import_documents(
+            options.source,
+            format=options.format,
+            schemas=_schemas(options.schema),
+            out=options.out,
+            mapping=options.map,
+            shares=_numbers("--shares", options.shares),
+            seed=options.seed,
+            dpi=options.dpi,
+            max_pages=options.max_pages,
+            progress=progress,
+        )
     print(f"read as {report.format}")
     for name, num in report.imported.items():
         print(f"{name:<12}{num} documents")
@@ -226,27 +231,33 @@ def _import(options: argparse.Namespace) -> int:
     for line in report.rejected:
         print(f"rejected: {line}", file=sys.stderr)
     print(f"dataset: {options.out}")
+    folder = options.schema if options.schema.is_dir() else options.schema.parent
+    print(next_command("data", "check", options.out, *(() if folder == _SCHEMAS else ("--schemas", folder))))
     return 3 if report.rejected else 0
 
 
 def _export(options: argparse.Namespace) -> int:
     from medvie_rl.data.exporting import export_jsonl, export_label_studio
     from medvie_rl.data.load import read_schema
+    from medvie_rl.progress import show_progress
 
     of_label_studio = options.format == "label-studio"
     if of_label_studio != bool(options.schema) or (options.predictions and not of_label_studio):
         raise UserError("--format label-studio needs --schema; --schema and --predictions go with it only")
+    with show_progress("exporting") as progress:
+        if of_label_studio:
+            report = export_label_studio(
+                options.dataset,
+                options.out,
+                schema=read_schema(options.schema),
+                predictions=options.predictions,
+                splits=options.split,
+                progress=progress,
+            )
+        else:
+            report = export_jsonl(options.dataset, options.out, splits=options.split, progress=progress)
     if of_label_studio:
-        report = export_label_studio(
-            options.dataset,
-            options.out,
-            schema=read_schema(options.schema),
-            predictions=options.predictions,
-            splits=options.split,
-        )
         print(f"{report.num_predictions} tasks have a pre-annotation")
-    else:
-        report = export_jsonl(options.dataset, options.out, splits=options.split)
     for name, num in report.exported.items():
         print(f"{name:<12}{num} documents")
     for name, num in report.left_out.items():
@@ -304,6 +315,8 @@ def _select(options: argparse.Namespace) -> int:
 
 
 def _synth(options: argparse.Namespace) -> int:
+    from medvie_rl.progress import show_progress
+
     nums = {name: int(num) for name, num in _numbers("--num", options.num).items()}
     if options.kind.endswith("slips"):
         from medvie_rl.data.slips import SLIPS, write_slips
@@ -312,14 +325,16 @@ def _synth(options: argparse.Namespace) -> int:
             raise UserError(f"--kind {options.kind}{did_you_mean(options.kind, SLIPS)}; there are {', '.join(SLIPS)}")
         if (options.language, options.noise) != ("en", "mixed"):
             raise UserError("--language and --noise are for documents; slips are in English and clean")
-        write_slips(
-            options.out,
-            nums,
-            seed=options.seed,
-            kinds=options.kind,
-            arrangement=options.arrangement,
-            preview=options.preview,
-        )
+        with show_progress("drawing") as progress:
+            write_slips(
+                options.out,
+                nums,
+                seed=options.seed,
+                kinds=options.kind,
+                arrangement=options.arrangement,
+                preview=options.preview,
+                progress=progress,
+            )
     else:
         if options.arrangement != "usual":
             raise UserError("--arrangement is for slips; documents have layouts of their own")
@@ -327,18 +342,24 @@ def _synth(options: argparse.Namespace) -> int:
         from medvie_rl.data.synth.kinds import KINDS
 
         kinds = list(KINDS) if options.kind == "all" else [name.strip() for name in options.kind.split(",")]
-        write_documents(
-            options.out,
-            kinds,
-            nums,
-            seed=options.seed,
-            languages=[name.strip() for name in options.language.split(",")],
-            noise=options.noise,
-            processes=options.processes,
-            preview=options.preview,
-            schemas=options.schemas,
-        )
+        with show_progress("drawing") as progress:
+            write_documents(
+                options.out,
+                kinds,
+                nums,
+                seed=options.seed,
+                languages=[name.strip() for name in options.language.split(",")],
+                noise=options.noise,
+                processes=options.processes,
+                preview=options.preview,
+                schemas=options.schemas,
+                progress=progress,
+            )
     print(f"dataset: {options.out} ({', '.join(f'{name} {num}' for name, num in nums.items())})")
+    if options.kind == "slips":
+        print(next_command("train", "--config", "conf/local.yaml", f"data.path={options.out}"))
+    else:
+        print(next_command("data", "show", options.out, "--html", "sheet.html"))
     return 0
 
 

@@ -22,6 +22,7 @@ from medvie_rl.data.pages import sniff
 from medvie_rl.data.store import SPLITS, Document, list_splits, open_split
 from medvie_rl.errors import UserError
 from medvie_rl.files import check_new_folder
+from medvie_rl.progress import UNSEEN, Progress
 from rewards.schema import FieldSpec, Schema
 from rewards.values import fold_text, is_left_out, is_scalar
 
@@ -41,7 +42,9 @@ class ExportReport:
     left_out: dict[str, int] = field(default_factory=dict)  # documents of other schemas, by its name
 
 
-def export_jsonl(dataset: Path | str, out: Path, *, splits: Sequence[str] = ()) -> ExportReport:
+def export_jsonl(
+    dataset: Path | str, out: Path, *, splits: Sequence[str] = (), progress: Progress = UNSEEN
+) -> ExportReport:
     """Write `annotations.jsonl` and images/, one line a document; all splits unless some are named.
 
     Importing `out` gives the same documents, pages and annotations. Raises UserError if the dataset cannot be read, or
@@ -51,7 +54,7 @@ def export_jsonl(dataset: Path | str, out: Path, *, splits: Sequence[str] = ()) 
     images = _new_folder(out)
     report = ExportReport()
     with (out / ANNOTATIONS).open("w", encoding="utf-8") as file:
-        for split, document, pages in _documents(dataset, names):
+        for split, document, pages in _documents(dataset, names, progress):
             paths = images.write(document, pages)
             file.write(json.dumps(_line(split, document, paths), ensure_ascii=False, allow_nan=False) + "\n")
             report.exported[split] = report.exported.get(split, 0) + 1
@@ -66,6 +69,7 @@ def export_label_studio(
     predictions: Path | None = None,
     splits: Sequence[str] = (),
     image_prefix: str = LOCAL_FILES,
+    progress: Progress = UNSEEN,
 ) -> ExportReport:
     """Write tasks.json, labelling.xml and images/ for the documents that follow `schema` or have none yet.
 
@@ -79,7 +83,7 @@ def export_label_studio(
     answers = _Predictions.read(predictions, report) if predictions else _Predictions()
     images = _new_folder(out)
     tasks, most_pages = [], 1
-    for split, document, pages in _documents(dataset, names):
+    for split, document, pages in _documents(dataset, names, progress):
         if document.schema not in ("", schema.name):
             report.left_out[document.schema] = report.left_out.get(document.schema, 0) + 1
             continue
@@ -298,10 +302,14 @@ def _splits(dataset: Path | str, chosen: Sequence[str]) -> tuple[str, ...]:
     return tuple(chosen) or have
 
 
-def _documents(dataset: Path | str, splits: Sequence[str]) -> Iterator[tuple[str, Document, list[bytes]]]:
+def _documents(
+    dataset: Path | str, splits: Sequence[str], progress: Progress
+) -> Iterator[tuple[str, Document, list[bytes]]]:
     try:
-        for name in splits:
-            for document, pages in open_split(dataset, name).stream():
+        opened = {name: open_split(dataset, name) for name in splits}
+        progress.begin(sum(map(len, opened.values())))
+        for name, split in opened.items():
+            for document, pages in progress.each(split.stream()):
                 yield name, document, pages
     except UserError:
         raise

@@ -8,7 +8,7 @@ outvote the few of another; the weights say how much each counts in a distance.
 import io
 import unicodedata
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from medvie_rl.data.ocr import ImageSource, OcrCache, OcrLine
 from medvie_rl.data.reading_order import rows_of
 from medvie_rl.data.store import Document
 from medvie_rl.errors import UserError
+from medvie_rl.progress import UNSEEN, Progress
 from rewards.values import is_left_out
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -47,15 +48,16 @@ class Features:
 
 
 def document_features(
-    documents: Sequence[Document], source: ImageSource, cache: OcrCache | None, *, progress: Callable[[], None]
+    documents: Sequence[Document], source: ImageSource, cache: OcrCache | None, *, progress: Progress = UNSEEN
 ) -> Features:
     """The features of documents; without a cache of recognised text (`light`) those that need none.
 
-    A document whose pages cannot be read is left out and named in `problems`. `progress` is called after each document.
+    A document whose pages cannot be read is left out and named in `problems`.
     """
     readable, problems = [], []
     blocks: dict[str, list[Array]] = {}
-    for document in documents:
+    progress.begin(len(documents))
+    for document in progress.each(documents):
         try:
             made = _blocks_of(document, source, cache)
         except UserError:  # the engine or the cache, not the document
@@ -67,7 +69,6 @@ def document_features(
             readable.append(document)
             for name, values in made.items():
                 blocks.setdefault(name, []).append(values)
-        progress()
     parts = [WEIGHTS[name] * _scaled(np.stack(rows), whole=name in _SHARES) for name, rows in blocks.items()]
     parts += [WEIGHTS["type"] * _types(readable), WEIGHTS["keys"] * _keys(readable)]
     return Features(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from medvie_rl.data.features import document_features
@@ -15,6 +14,8 @@ from medvie_rl.data.select import Selection, select_documents
 from medvie_rl.data.store import POOL, Document, Split, list_splits, open_split, write_split
 from medvie_rl.errors import UserError
 from medvie_rl.files import check_new_folder
+from medvie_rl.next_command import next_command
+from medvie_rl.progress import show_progress
 
 _LOG_WIDTH = 120  # columns where output is no terminal
 _SHOWN = 40  # clusters in the printed table; selection.json has all
@@ -44,9 +45,8 @@ def select_from_dataset(
     try:
         source = open_split(dataset, split)
         cache = None if light else OcrCache(cache_folder(dataset, ocr_cache))
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("looking at the documents", total=len(source))
-            features = document_features(source.documents, source, cache, progress=lambda: progress.advance(task))
+        with show_progress("looking at" if light else "reading") as progress:
+            features = document_features(source.documents, source, cache, progress=progress)
         if not features.documents:
             raise UserError(f"{dataset}: split '{split}' has no document that can be read; nothing to choose from")
         selection = select_documents(features.documents, features.matrix, num=num, seed=seed, stratify=stratify)
@@ -64,7 +64,18 @@ def select_from_dataset(
         print(f"left out: {problem}", file=sys.stderr)
     written = ", ".join(str(path) for path in (json_path, out, plot) if path is not None)
     print(f"{len(selection.ids)} of {len(features.documents)} documents chosen: {written}")
+    print(_next(dataset, num, split, out))
     return 3 if features.problems else 0
+
+
+def _next(dataset: str, num: int, split: str, out: Path | None) -> str:
+    """Documents are chosen to be annotated if nobody has yet, else to be trained on."""
+    if out is None:
+        return next_command("data", "select", dataset, "--num", num, "--split", split, "--out", "data/chosen")
+    if split == POOL:
+        tasks = ("--format", "label-studio", "--schema", "SCHEMA.yaml", "--out", "for_label_studio")
+        return next_command("data", "export", out, *tasks)
+    return next_command("data", "check", out)
 
 
 def cluster_table(selection: Selection, documents: Sequence[Document]) -> Table:

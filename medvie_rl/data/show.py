@@ -17,6 +17,7 @@ from rich.text import Text
 from medvie_rl.data.load import load_schemas
 from medvie_rl.data.store import Document, Split, list_splits, open_split
 from medvie_rl.errors import UserError, did_you_mean
+from medvie_rl.progress import show_progress
 from rewards.schema import Schema
 from rewards.values import is_left_out
 
@@ -135,7 +136,8 @@ def show_command(
         else:
             from medvie_rl.data.show_page import write_page
 
-            write_page(html, str(folder), shown)
+            with show_progress("showing") as progress:
+                write_page(html, str(folder), shown, progress)
             print(f"contact sheet: {html} ({len(shown)} documents, {html.stat().st_size / 1e6:.1f} MB)")
     except OSError as error:
         raise UserError(f"cannot write {error.filename or html or out} ({error.strerror or error})") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from medvie_rl.data.inline_image import inline_image
 from medvie_rl.data.show import Shown, column_names, facts, ordered_keys, rows_of, value_lines
+from medvie_rl.progress import UNSEEN, Progress
 
 _SIDE = 1400  # pixels of an inlined page's longer side at most
 
@@ -57,13 +58,14 @@ table.rows th, table.rows td { overflow-wrap: break-word; font-size: 13px; paddi
 """
 
 
-def write_page(path: Path, title: str, shown: Sequence[Shown]) -> None:
+def write_page(path: Path, title: str, shown: Sequence[Shown], progress: Progress = UNSEEN) -> None:
     """Write the contact sheet of documents as one HTML file; raises OSError if it cannot be written."""
+    progress.begin(len(shown))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         file.write(_HEAD.replace("{title}", escape(title)))
         file.write(f"<h1>{escape(title)}</h1>\n<p>{len(shown)} documents. Click a page to see it larger.</p>\n")
-        for item in shown:
+        for item in progress.each(shown):
             file.write(_article(item))
         file.write("</body>\n</html>\n")
 

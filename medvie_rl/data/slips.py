@@ -10,6 +10,7 @@ from PIL import Image
 from medvie_rl.data.store import Document, describe_image, write_split
 from medvie_rl.data.synthetic import KINDS, SALES, SPECIALTIES, Slip, draw_slips
 from medvie_rl.files import check_new_folder
+from medvie_rl.progress import UNSEEN, Progress
 
 SLIPS = {"slips": KINDS, "specialty-slips": SPECIALTIES, "sales-slips": SALES}  # what can be drawn, by name
 _PREVIEW_COLUMNS, _PREVIEW_ROWS, _PREVIEW_GAP = 5, 8, 6
@@ -23,6 +24,7 @@ def write_slips(
     kinds: str = "slips",
     arrangement: str = "usual",
     preview: Path | None = None,
+    progress: Progress = UNSEEN,
 ) -> None:
     """Draw `nums[split]` slips a split into a dataset; the same arguments give the same documents. Splits share none.
 
@@ -30,8 +32,9 @@ def write_slips(
     """
     check_new_folder(folder)
     draw = partial(draw_slips, seed=seed, kinds=SLIPS[kinds], arrangement=arrangement)
+    progress.begin(sum(nums.values()))
     for split, num in nums.items():
-        write_split(folder, split, _documents(draw(split, num), seed))
+        write_split(folder, split, progress.each(_documents(draw(split, num), seed)))
     if preview is not None:
         split = next(iter(nums))
         _draw_preview(list(draw(split, min(nums[split], _PREVIEW_COLUMNS * _PREVIEW_ROWS))), preview)

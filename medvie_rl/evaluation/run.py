@@ -11,10 +11,11 @@ from medvie_rl.evaluation.ask import OcrBaseline, PolicySystem
 from medvie_rl.evaluation.documents import EvaluationSet, open_documents
 from medvie_rl.evaluation.files import write_all
 from medvie_rl.evaluation.outcome import score_all
-from medvie_rl.evaluation.predictions import FOLDER, Made, find_predictions, write_predictions
+from medvie_rl.evaluation.predictions import FOLDER, Made, find_predictions, predictions_path, write_predictions
 from medvie_rl.evaluation.sheets import sheets_of
 from medvie_rl.evaluation.systems import SystemSpec
 from medvie_rl.files import check_new_folder, write_atomically
+from medvie_rl.next_command import next_command
 from medvie_rl.policy_settings import read_policy_settings
 from medvie_rl.progress import show_progress
 from medvie_rl.report.sheet import print_sheet
@@ -47,6 +48,8 @@ def evaluate_systems(
     baseline = baseline or names[0]
     if baseline not in names:
         raise UserError(f"--baseline {baseline}: no such system{did_you_mean(baseline, names)}; there are {names}")
+    if prompt is not None and not prompt.is_file():  # also where every policy has its own
+        raise UserError(f"--prompt {prompt}: no such prompt file")
     if not (out / FOLDER).is_dir():
         check_new_folder(out)
     documents = open_documents(dataset, split, schemas, limit=limit)
@@ -67,16 +70,18 @@ def evaluate_systems(
     truth = out / _ANNOTATIONS
     write_atomically(truth, documents.annotations())
     made = [(name, *_predict(name, asker, documents, out, console)) for name, asker in zip(names, askers, strict=True)]
-    outcome = score_all(
-        out,
-        truth,
-        documents,
-        made,
-        baseline=baseline,
-        with_published=with_published,
-        num_resamples=num_resamples,
-        seed=seed,
-    )
+    with show_progress("scoring") as progress:
+        outcome = score_all(
+            out,
+            truth,
+            documents,
+            made,
+            baseline=baseline,
+            with_published=with_published,
+            num_resamples=num_resamples,
+            seed=seed,
+            progress=progress,
+        )
     sheets = sheets_of(outcome)
     for sheet in sheets:
         if not sheet.is_detail:
@@ -92,6 +97,13 @@ def evaluate_systems(
         markup=False,
         soft_wrap=True,
     )
+    last = outcome.systems[-1].system
+    worst = min(last.scores, key=lambda score: score.f1)
+    explain = next_command(
+        "score", "--truth", truth, "--pred", predictions_path(out, last.name), "--schema", *schemas,
+        "--explain", worst.document_id,
+    )  # fmt: skip
+    console.print(f"for the document that {last.name} reads worst, {explain}", markup=False, soft_wrap=True)
 
 
 def _predict(
@@ -104,8 +116,8 @@ def _predict(
         return made, True
     again = f" (again; {problem})" if problem else ""
     console.print(f"{name}: {asker.about}{again}", markup=False, soft_wrap=True)
-    with show_progress(console, name, len(documents.documents)) as update:
-        lines, made = asker.predict(documents, update)
+    with show_progress(name) as progress:
+        lines, made = asker.predict(documents, progress)
     return write_predictions(out, name, lines, made), False
 
 

@@ -1,7 +1,6 @@
 """`medvie calibrate`: what a policy answers on annotated documents, judged, fitted, written and drawn."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from medvie_rl.extraction.figure import PICTURE, draw_calibration
 from medvie_rl.extraction.inputs import InputDocument
 from medvie_rl.extraction.run import BATCH
 from medvie_rl.extraction.voting import agreeing_places
+from medvie_rl.next_command import next_command
+from medvie_rl.progress import UNSEEN, Progress
 from rewards.schema import Schema
 from rewards.values import is_left_out
 
@@ -29,11 +30,10 @@ def calibrate(
     schemas: Path,
     limit: int,
     max_error: float,
-    progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
     notice: Callable[[str], None],
+    progress: Progress = UNSEEN,
 ) -> Calibration:
-    """Write the policy's `calibration.json` and `calibration.png`. `progress`, given their number, makes what is told
-    how many documents are done.
+    """Write the policy's `calibration.json` and `calibration.png`; `notice` is told what they say.
 
     Raises UserError for documents that cannot be used, and where they do not suffice (see `calibration.fit`).
     """
@@ -48,18 +48,14 @@ def calibrate(
         shown = "\n  ".join(problems[:_MAX_SHOWN])
         raise UserError(f"{source.path}: {len(problems)} problems, the first of them:\n  {shown}")
     judged: list[Judged] = []
-    num_unanswered = num_done = 0
-    with progress(len(documents)) as advance:
-        for name, same_schema in groupby(sorted(documents, key=_schema_of), key=_schema_of):
-            members = list(same_schema)
-            for start in range(0, len(members), BATCH):
-                batch = members[start : start + BATCH]
-                answered = extractor.extract([_input(source, document) for document in batch], known[name])
-                for document, extraction in zip(batch, answered, strict=True):
-                    judged += judge(document, extraction, known[name])
-                    num_unanswered += extraction.answer is None
-                num_done += len(batch)
-                advance(num_done)
+    num_unanswered = 0
+    progress.begin(len(documents))
+    for name, same_schema in groupby(sorted(documents, key=_schema_of), key=_schema_of):
+        for batch in progress.batches(list(same_schema), BATCH):
+            answered = extractor.extract([_input(source, document) for document in batch], known[name])
+            for document, extraction in zip(batch, answered, strict=True):
+                judged += judge(document, extraction, known[name])
+                num_unanswered += extraction.answer is None
     if num_unanswered:
         notice(f"{num_unanswered} of {len(documents)} documents got no answer and have no part in it")
     calibration = fit(judged, asked=extractor.asked, max_error=max_error)
@@ -68,6 +64,13 @@ def calibrate(
     for text in _summary(calibration, max_error):
         notice(text)
     notice(f"→ {asking.policy / FILE} and {PICTURE} beside it")
+    schema = schemas / f"{documents[0].schema}.yaml"
+    prompt = ("--prompt", asking.prompt) if asking.prompt else ()
+    notice(
+        next_command(
+            "extract", "--policy", asking.policy, *prompt, "--schema", schema, "SCANS", "--out", "answers.jsonl"
+        )
+    )
     return calibration
 
 

@@ -2,17 +2,16 @@
 
 import argparse
 import sys
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvie_rl.environment import is_verbose, set_environment
 from medvie_rl.errors import UserError
+from medvie_rl.next_command import next_command
 from medvie_rl.parser import Commands, add_command
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from medvie_rl.extraction.calibration import Calibration
     from medvie_rl.extraction.extractor import Asking
 
@@ -155,22 +154,22 @@ def _extract(options: argparse.Namespace) -> int:
         left = [file for file in files if not _is_done(file.path, output.done)]
         if len(left) < len(files):
             _tell(f"going on: {len(files) - len(left)} of {len(files)} files are done")
-        batches = extract_files(job, left, num_workers=options.workers, address=options.ray, notice=_tell)
-        num_done = 0
-        with show_progress(_standard_error(), "extracting", len(left)) as advance:
-            for num_files, lines in batches:
-                for made in lines:
-                    output.write(made)
-                    num_lines += 1
-                    num_review += bool(made.get("review"))
-                    num_unclean += not is_clean(made)
-                num_done += num_files
-                advance(num_done)
-    if options.out:
-        _tell(
-            f"{num_lines} documents: {num_lines - num_unclean} ok, {num_unclean} with a problem, {num_review} with "
-            f"values to review → {options.out}"
-        )
+        with show_progress("extracting") as progress:
+            batches = extract_files(
+                job, left, num_workers=options.workers, address=options.ray, notice=_tell, progress=progress
+            )
+            for made in chain.from_iterable(batches):
+                output.write(made)
+                num_lines += 1
+                num_review += bool(made.get("review"))
+                num_unclean += not is_clean(made)
+    _tell(
+        f"{num_lines} documents: {num_lines - num_unclean} ok, {num_unclean} with a problem, {num_review} with "
+        f"values to review → {options.out or 'standard output'}"
+    )
+    prompt = ("--prompt", options.prompt) if options.prompt else ()
+    serve = next_command("serve", "--policy", options.policy, *prompt)
+    _tell(f"to see values beside their pages and correct them, {serve}")
     return 3 if num_unclean else 0
 
 
@@ -218,21 +217,17 @@ def _calibrate(options: argparse.Namespace) -> int:
     from medvie_rl.extraction.calibrate import calibrate
     from medvie_rl.progress import show_progress
 
-    console = _standard_error()
-
-    def tell(text: str) -> None:
-        console.print(text, soft_wrap=True, markup=False)
-
-    calibrate(
-        asking_of(options, None),
-        options.data,
-        split=options.split,
-        schemas=options.schemas,
-        limit=options.limit,
-        max_error=options.max_error,
-        progress=partial(show_progress, console, "asking"),
-        notice=tell,
-    )
+    with show_progress("asking") as progress:
+        calibrate(
+            asking_of(options, None),
+            options.data,
+            split=options.split,
+            schemas=options.schemas,
+            limit=options.limit,
+            max_error=options.max_error,
+            notice=_tell,
+            progress=progress,
+        )
     return 0
 
 
@@ -251,13 +246,6 @@ def asking_of(options: argparse.Namespace, calibration: "Calibration | None") ->
         fit=options.fit,
         settings=(("log_level=INFO",) if is_verbose() else ()) + tuple(options.set),
     )
-
-
-def _standard_error() -> "Console":
-    """Where progress goes: standard output may hold the lines."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
 
 
 def _tell(text: str) -> None:

@@ -176,22 +176,18 @@ class Extractor:
                 "own answer (--pages each), or raise --set max_images_per_prompt=N and max_model_len"
             )
             return Extraction(document=document, status="too_many_pages", problem=problem)
-        limit = self._config.max_model_len - self._config.max_response_tokens
 
-        def num_tokens(sizes: Sizes) -> int:
-            return num_prompt_tokens(self._processor, prompt, [(height, width) for width, height in sizes])
+        def too_long(sizes: Sizes) -> str:
+            of_engine = [(height, width) for width, height in sizes]
+            return self._config.too_long(num_prompt_tokens(self._processor, prompt, of_engine))
 
-        found = num_tokens([page.size for page in document.pages])
-        if found <= limit:
+        problem = too_long([page.size for page in document.pages])
+        if not problem:
             return document
-        pages = shrunk(document.pages, lambda sizes: num_tokens(sizes) <= limit) if self._asking.fit else None
+        pages = shrunk(document.pages, lambda sizes: not too_long(sizes)) if self._asking.fit else None
         if pages:
             return replace(document, pages=pages)
-        problem = (
-            f"the prompt has {found} tokens, image included; max_model_len {self._config.max_model_len} minus "
-            f"max_response_tokens {self._config.max_response_tokens} leaves {limit}. Raise it with --set "
-            "max_model_len=N, or use a smaller image"
-        )
+        problem += ". Raise it with --set max_model_len=N, or use a smaller image"
         return Extraction(document=document, status="too_long", problem=problem)
 
     def _sample(self, fitting: Sequence[tuple[InputDocument, str]], grammar: str) -> list[tuple[Rollout, ...]]:

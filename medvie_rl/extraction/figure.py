@@ -2,25 +2,22 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+
 from medvie_rl.extraction.calibration import Calibration
+from medvie_rl.figures import BLUE, GREY, frame
 
 PICTURE = "calibration.png"
-_BLUE, _GREY = "#0072B2", "#777777"
 
 
 def draw_calibration(calibration: Calibration, path: Path) -> None:
     """Reliability plot, and the share of wrong values against that of values taken without review, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     figure, (reliability, coverage) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     values = calibration.values
-    reliability.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="if all were as they say")
+    reliability.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="if all were as they say")
     said = [mean for mean, _, _ in values.bins]
     right = [share for _, share, _ in values.bins]
-    reliability.plot(said, right, color=_BLUE, marker="o", label="values of held-out documents")
+    reliability.plot(said, right, color=BLUE, marker="o", label="values of held-out documents")
     for mean, share, number in values.bins:
         reliability.annotate(str(number), (mean, share), textcoords="offset points", xytext=(6, -10), fontsize=8)
     reliability.set(
@@ -28,15 +25,13 @@ def draw_calibration(calibration: Calibration, path: Path) -> None:
         title=f"Reliability: expected calibration error {values.expected_error:.3f}",
     )  # fmt: skip
     coverage.plot(
-        [share for share, _ in values.coverage], [wrong for _, wrong in values.coverage], color=_BLUE,
+        [share for share, _ in values.coverage], [wrong for _, wrong in values.coverage], color=BLUE,
         label="surest values first",
     )  # fmt: skip
     coverage.set(xlim=(0, 1), xlabel="share of values taken without review", ylabel="share of wrong ones among them")
     coverage.set_ylim(bottom=0)
     coverage.set_title("Coverage against error")
     for axis in (reliability, coverage):
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=9)
+        frame(axis)
     figure.savefig(path, dpi=110)
     plt.close(figure)

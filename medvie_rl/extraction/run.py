@@ -14,6 +14,7 @@ from medvie_rl.extraction.calibration import Calibration
 from medvie_rl.extraction.extractor import Asking, Extractor, policy_settings
 from medvie_rl.extraction.inputs import InputDocument, InputFile, read_file
 from medvie_rl.extraction.lines import line, unreadable_line
+from medvie_rl.progress import UNSEEN, Progress
 from rewards.schema import Schema
 from rollout.config import worker_environment
 
@@ -78,23 +79,29 @@ class FileExtractor:
 
 
 def extract_files(
-    job: Job, files: Sequence[InputFile], *, num_workers: int, address: str, notice: Callable[[str], None]
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """(number of files, their lines), a batch at a time: in the order of the files, or as several workers are done."""
+    job: Job,
+    files: Sequence[InputFile],
+    *,
+    num_workers: int,
+    address: str,
+    notice: Callable[[str], None],
+    progress: Progress = UNSEEN,
+) -> Iterator[list[dict[str, Any]]]:
+    """The lines of the files, a batch at a time: in the order of the files, or as several workers are done."""
+    progress.begin(len(files))
     if num_workers and files:
-        yield from _on_cluster(job, files, num_workers=num_workers, address=address)
+        yield from _on_cluster(job, files, num_workers=num_workers, address=address, progress=progress)
         return
     extractor = FileExtractor(job)
-    for start in range(0, len(files), BATCH):
-        batch = files[start : start + BATCH]
-        yield len(batch), extractor.lines(batch)
+    for batch in progress.batches(files, BATCH):
+        yield extractor.lines(batch)
     for note in extractor.notes():
         notice(note)
 
 
 def _on_cluster(
-    job: Job, files: Sequence[InputFile], *, num_workers: int, address: str
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    job: Job, files: Sequence[InputFile], *, num_workers: int, address: str, progress: Progress
+) -> Iterator[list[dict[str, Any]]]:
     """By `num_workers` engines, each with its own GPUs where there are some. Every node must see the files and the
     policy at the same paths."""
     settings = policy_settings(job.asking).engine
@@ -116,7 +123,8 @@ def _on_cluster(
             runtime_env={"env_vars": environment | worker_environment(settings)},
         )
         for row in answered.iter_rows():
-            yield row["num_files"], json.loads(row["lines"])
+            yield json.loads(row["lines"])
+            progress.advance(row["num_files"])
 
 
 class _Worker:

@@ -115,7 +115,6 @@ def _concurrency(config: Config) -> int:
 
 def _kv_wanted(config: Config, shape: PolicyShape, concurrency: int) -> float:
     rollout = config.rollout
-    prompt = rollout.max_model_len - rollout.max_response_tokens
     prompts = math.ceil(concurrency / config.num_traces) if rollout.enable_prefix_caching else concurrency
     responses = concurrency * kv_bytes(rollout, shape, rollout.max_response_tokens)
-    return prompts * kv_bytes(rollout, shape, prompt) + responses
+    return prompts * kv_bytes(rollout, shape, rollout.max_prompt_tokens) + responses

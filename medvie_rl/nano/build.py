@@ -24,9 +24,18 @@ from medvie_rl.nano.corpus import CLEAN, MIXTURE, draw_behaviour, draw_keys, wri
 from medvie_rl.nano.model import build_policy, build_processor, save_policy
 from medvie_rl.nano.tokenizer import train_tokenizer
 from medvie_rl.nano.training import Losses, Trainee
+from medvie_rl.policy_card import PolicyCard
+from medvie_rl.progress import UNSEEN, Progress
 from rewards.schema import Schema, load_schema
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+PROMPT = CONF / "prompts" / "nano.yaml"
+CARD = PolicyCard(  # how conf/local.yaml asks it, so that nobody else has to say
+    run="nano",
+    step=0,
+    reasoning=True,
+    rollout={"temperature": 0.8, "max_response_tokens": 256, "max_model_len": 512, "kv_cache_gib": 0.5},
+)
 SLIP_SCHEMAS = ("prescription_slip", "laboratory_slip", "visit_slip", "vaccination_slip")
 _TOKENIZER_SLIPS = 4000
 _TOKENIZER_SEED = 1  # its slips are others than those of the batches
@@ -80,11 +89,17 @@ RECIPE = (
 
 
 def build_nano(
-    out: Path, *, seed: int = 0, recipe: Sequence[Part] = RECIPE, work: Path | None = None, after: str = ""
+    out: Path,
+    *,
+    seed: int = 0,
+    recipe: Sequence[Part] = RECIPE,
+    work: Path | None = None,
+    after: str = "",
+    progress: Progress = UNSEEN,
 ) -> None:
     """Train and write the policy. `work` keeps a checkpoint of every stage; `after` continues behind one of them."""
     torch.set_num_threads(_THREADS)
-    schemas, template = load_slip_schemas(), load_prompt_template(CONF / "prompts" / "nano.yaml")
+    schemas, template = load_slip_schemas(), load_prompt_template(PROMPT)
     tokenizer = train_tokenizer(list(_tokenizer_texts(schemas, template)))
     processor = build_processor(tokenizer)
     trainee = Trainee(build_policy(tokenizer, seed))
@@ -92,16 +107,20 @@ def build_nano(
     if after:
         first = [part.name for part in recipe].index(after) + 1
         trainee.load_state_dict(torch.load(_checkpoint(work, after), weights_only=True))
+    progress.begin(sum(part.steps for part in recipe[first:]))
     for index, part in enumerate(recipe[first:], start=first):
         maker = BatchMaker(processor, schemas, template, seed=1000 * (seed + 1) + index)
-        train_part(trainee, maker, part, log=lambda line: print(line, flush=True))
+        train_part(trainee, maker, part, log=lambda line: print(line, flush=True), progress=progress)
         if work is not None:
             work.mkdir(parents=True, exist_ok=True)
             torch.save(trainee.state_dict(), _checkpoint(work, part.name))
     save_policy(trainee.policy, processor, out, dtype=torch.bfloat16)
+    CARD.write(out, PROMPT)
 
 
-def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable[[str], None]) -> None:
+def train_part(
+    trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable[[str], None], progress: Progress = UNSEEN
+) -> None:
     """Run one stage; raises FloatingPointError when the loss is not finite."""
     vision = list(trainee.policy.model.visual.parameters())
     seeing = {id(parameter) for parameter in vision}
@@ -110,7 +129,7 @@ def train_part(trainee: Trainee, maker: BatchMaker, part: Part, *, log: Callable
     optimizer = torch.optim.AdamW(groups, lr=part.rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(part, step) / part.rate)
     started, sums = time.monotonic(), torch.zeros(4)
-    for step in range(1, part.steps + 1):
+    for step in progress.each(range(1, part.steps + 1)):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_fast_bfloat16()):
             losses = _losses(trainee, maker, part.stage)
         loss = (

@@ -34,8 +34,10 @@ def add_nano(commands: Commands) -> None:
 
 def _nano_build(options: argparse.Namespace) -> int:
     from medvie_rl.nano.build import build_nano
+    from medvie_rl.progress import show_progress
 
-    build_nano(options.out, seed=options.seed)
+    with show_progress("training", "steps") as progress:
+        build_nano(options.out, seed=options.seed, progress=progress)
     return 0
 
 

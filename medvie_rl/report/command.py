@@ -1,10 +1,10 @@
 """The command `medvie report`: what a run changed, as one HTML file."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from medvie_rl.errors import UserError
+from medvie_rl.next_command import next_command
 from medvie_rl.parser import Commands, add_command
 
 DEFAULT_DOCUMENTS = 12
@@ -48,6 +48,7 @@ def add_report(commands: Commands) -> None:
 def _report(options: argparse.Namespace) -> int:
     if options.documents < 0:
         raise UserError(f"--documents: expected 0 or more, got {options.documents}")
+    from medvie_rl.progress import show_progress
     from medvie_rl.report.page import write_report
     from medvie_rl.run import resolved_config
     from medvie_rl.scoring.export import check_writable
@@ -56,23 +57,21 @@ def _report(options: argparse.Namespace) -> int:
     resolved_config(options.run)
     out = options.out or options.run / "report.html"
     check_writable({"--out": out}, [*run_files(options.run), options.run / "metrics.jsonl", *options.schema])
-    written = write_report(
-        options.run,
-        out,
-        schemas=options.schema,
-        num_documents=options.documents,
-        with_images=not options.no_images,
-        with_values=not options.redact,
-    )
+    with show_progress("scoring") as progress:
+        written = write_report(
+            options.run,
+            out,
+            schemas=options.schema,
+            num_documents=options.documents,
+            with_images=not options.no_images,
+            with_values=not options.redact,
+            progress=progress,
+        )
     for notice in written.notices:
         print(f"note: {notice}")
     held = "numbers and tables only" if options.redact else "holds patient data"
     print(f"report: {out} ({written.num_bytes / 1e6:.1f} MB, {written.num_documents} documents, {held})")
-    print(f"open it in a browser; next: {_next_command(options.run, is_finished=written.data.is_finished)}")
+    is_finished = written.data.is_finished
+    words = ("export", options.run, "--out", "my_policy") if is_finished else ("train", "--resume", options.run)
+    print(f"open it in a browser; {next_command(*words)}")
     return 0
-
-
-def _next_command(run: Path, *, is_finished: bool) -> str:
-    if is_finished:
-        return f"medvie export {shlex.quote(str(run))} --out my_policy"
-    return f"medvie train --resume {shlex.quote(str(run))}"

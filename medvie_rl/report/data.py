@@ -9,6 +9,7 @@ from typing import Any, Literal
 from medvie_rl.config import Config
 from medvie_rl.errors import UserError
 from medvie_rl.extraction.calibration import Calibration, read_calibration
+from medvie_rl.progress import UNSEEN, Progress
 from medvie_rl.records import FOLDER, PATTERN, RolloutRecord, recorded_steps, texts_left_out
 from medvie_rl.resume import load_stored
 from medvie_rl.rollouts_report import overview
@@ -63,7 +64,9 @@ class RunData:
     calibration: Calibration | None  # of the best policy, where `medvie calibrate` made one
 
 
-def gather(folder: Path, schemas: Sequence[Path] = (), *, with_values: bool = True) -> RunData:
+def gather(
+    folder: Path, schemas: Sequence[Path] = (), *, with_values: bool = True, progress: Progress = UNSEEN
+) -> RunData:
     """Read a run directory. Without `with_values` no response of training is read.
 
     A run that has ended is compared on the test documents, before and after training; one that has not, on the
@@ -83,7 +86,7 @@ def gather(folder: Path, schemas: Sequence[Path] = (), *, with_values: bool = Tr
         is_finished=is_finished,
         step=metrics[-1]["step"],
         best_step=_best_step(metrics, f"eval/{config.checkpoint.best_metric}"),
-        compared=_compared(folder, config, schemas, is_finished, steps),
+        compared=_compared(folder, config, schemas, is_finished, steps, progress),
         validation_errors=tuple((step, _errors_of(folder, step)) for step in steps),
         training=_training_responses(folder) if with_values else TrainingResponses(),
         calibration=read_calibration(folder / "best"),
@@ -91,7 +94,7 @@ def gather(folder: Path, schemas: Sequence[Path] = (), *, with_values: bool = Tr
 
 
 def _compared(
-    folder: Path, config: Config, schemas: Sequence[Path], is_finished: bool, steps: Sequence[int]
+    folder: Path, config: Config, schemas: Sequence[Path], is_finished: bool, steps: Sequence[int], progress: Progress
 ) -> Compared | None:
     of: Literal["test", "validation"] = "test" if is_finished else "validation"
     names = labels = BEFORE_AND_AFTER
@@ -107,6 +110,7 @@ def _compared(
         with_published=False,
         num_resamples=config.evaluation.bootstrap_samples,
         seed=config.seed,
+        progress=progress,
     )
     assert scores.comparison is not None
     return Compared(of=of, labels=labels, recorded=recorded, scores=scores, comparison=scores.comparison)

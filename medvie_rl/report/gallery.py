@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from medvie_rl.compared import ComparedValue, compare_values, in_words
+from medvie_rl.compared import ComparedValue, compare_values, cut, in_words
 from medvie_rl.config import Config
 from medvie_rl.data.inline_image import InlineImage, inline_image
 from medvie_rl.data.store import Document, Split, open_split
@@ -149,7 +149,7 @@ def _show(compared: Compared, pages: Pages, index: int, reasons: tuple[str, ...]
     values = sorted(compare_values(*scores), key=lambda value: _order(case.schema, value))
     document = pages.of(case.id)
     first, second = (
-        Answered(label=label, f1=score.f1, response=_cut(response, _MAX_RESPONSE), problem=_problem(score))
+        Answered(label=label, f1=score.f1, response=cut(response, _MAX_RESPONSE), problem=_problem(score))
         for label, score, response in zip(compared.labels, scores, responses, strict=True)
     )
     return ShownDocument(
@@ -180,9 +180,7 @@ def _groups(schema: Schema, values: Iterable[ComparedValue]) -> Iterator[FieldGr
     by_title: dict[str, list[Field]] = {}
     for value in values:
         title, name = _title_and_name(schema, value)
-        shown = Field(
-            name=name, true=_cut(value.true, _MAX_VALUE), before=_cell(value.before), after=_cell(value.after)
-        )
+        shown = Field(name=name, true=cut(value.true, _MAX_VALUE), before=_cell(value.before), after=_cell(value.after))
         of_title = by_title.setdefault(title, [])
         if of_title and replace(of_title[-1], times=1) == shown:  # what is given twice is often given ten times
             of_title[-1] = replace(shown, times=of_title[-1].times + 1)
@@ -212,7 +210,7 @@ def _table_and_column(schema: Schema, key: str) -> tuple[str, str]:
 def _cell(leaf: Leaf | None) -> Cell:
     if leaf is None:
         return Cell(text="", outcome="")
-    return Cell(text=_cut(in_words(leaf.answered), _MAX_VALUE), outcome=leaf.outcome.value)
+    return Cell(text=cut(in_words(leaf.answered), _MAX_VALUE), outcome=leaf.outcome.value)
 
 
 def _absent(schema: Schema, values: Iterable[ComparedValue]) -> list[str]:
@@ -228,7 +226,3 @@ def _problem(score: Score) -> str:
 def _fitting(content: bytes, max_bytes: int) -> InlineImage | None:
     images = (inline_image(content, side=side) for side in _SIDES)
     return next((image for image in images if len(image.uri) <= max_bytes), None)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"

@@ -12,6 +12,7 @@ from typing import Any
 from medvie_rl.data.inline_image import InlineImage
 from medvie_rl.errors import UserError
 from medvie_rl.files import write_atomically
+from medvie_rl.progress import UNSEEN, Progress
 from medvie_rl.report.charts import HEIGHT, WIDTH, chart, whiskers
 from medvie_rl.report.curves import confidence_curves, curves_of, points_of
 from medvie_rl.report.data import RunData, gather
@@ -50,13 +51,14 @@ def write_report(
     num_documents: int,
     with_images: bool = True,
     with_values: bool = True,
+    progress: Progress = UNSEEN,
 ) -> Written:
     """Write the report of a run to `out`, of at most `MAX_BYTES`.
 
     Without `with_values` it holds numbers and names of keys and document types only: no documents, no responses.
     Raises UserError naming the file where the run cannot be read (see `gather`) or the report not be written.
     """
-    data = gather(folder, schemas, with_values=with_values)
+    data = gather(folder, schemas, with_values=with_values, progress=progress)
     compared = data.compared
     notices = list(compared.scores.notices) if compared else []
     documents: list[ShownDocument] = []

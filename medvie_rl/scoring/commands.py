@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from medvie_rl.progress import show_progress
 from medvie_rl.scoring.explain import check_known, print_documents
 from medvie_rl.scoring.export import check_writable, write_csv, write_json
 from medvie_rl.scoring.inputs import Predictions, Truth, load_schemas, read_predictions, read_training, read_truth
@@ -44,12 +45,9 @@ def score_files(
     training = read_training(train, annotated) if train else None
     frequencies = KeyFrequencies.of(training) if training is not None else None
     read = [read_predictions(path, annotated) for path in (predictions, compare) if path]
-    systems = [
-        score_predictions(
-            str(each.path), each, annotated, frequencies=frequencies, with_published=with_published, seed=seed
-        )
-        for each in read
-    ]
+    how: dict[str, Any] = {"frequencies": frequencies, "with_published": with_published, "seed": seed}
+    with show_progress("scoring") as progress:
+        systems = [score_predictions(str(each.path), each, annotated, progress=progress, **how) for each in read]
     comparison = compare_systems(systems[0], systems[1], ("other", "this"), seed=seed) if compare else None
     report = ScoreReport(
         title=f"{predictions} against {compare}" if compare else str(predictions),
@@ -78,12 +76,14 @@ def score_run(
     Raises UserError where the run cannot be scored (see `read_run`).
     """
     check_writable({"--json": json_path, "--csv": csv_path}, [*run_files(run), *schemas])
-    report = score_recorded(
-        read_run(run, schemas),
-        f"{run}, after training against before",
-        with_published=with_published,
-        seed=seed,
-    )
+    with show_progress("scoring") as progress:
+        report = score_recorded(
+            read_run(run, schemas),
+            f"{run}, after training against before",
+            with_published=with_published,
+            seed=seed,
+            progress=progress,
+        )
     return _finish(report, json_path, csv_path, explain)
 
 

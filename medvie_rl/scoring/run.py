@@ -9,6 +9,7 @@ from typing import Any, Literal
 from medvie_rl.config import Config, load_config
 from medvie_rl.data.store import Document, open_split
 from medvie_rl.errors import UserError
+from medvie_rl.progress import UNSEEN, Progress
 from medvie_rl.run import resolved_config
 from medvie_rl.scoring.inputs import Case, load_schemas
 from medvie_rl.scoring.lines import shown
@@ -98,12 +99,19 @@ def score_recorded(
     with_published: bool = True,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
+    progress: Progress = UNSEEN,
 ) -> ScoreReport:
     """Score both evaluations of a run as its schemas and rules say today, the later one against the earlier."""
     how: dict[str, Any] = {"num_resamples": num_resamples, "seed": seed}
     before, after = (
         score_system(
-            name, recorded.cases, answers, frequencies=recorded.frequencies, with_published=with_published, **how
+            name,
+            recorded.cases,
+            answers,
+            frequencies=recorded.frequencies,
+            with_published=with_published,
+            progress=progress,
+            **how,
         )
         for name, answers in zip(labels, (recorded.before, recorded.after), strict=True)
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from medvie_rl.progress import UNSEEN, Progress
 from medvie_rl.scoring.inputs import Case, Prediction, Predictions, Truth
 from rewards.breakdown import GroupMetrics, KeyFrequencies, breakdown, layout_of
 from rewards.metrics import (
@@ -115,8 +116,10 @@ def score_system(
     with_published: bool = True,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
+    progress: Progress = UNSEEN,
 ) -> System:
     """Score one answer for each case, every key of its schema being asked for."""
+    progress.begin(len(cases))
     scores = tuple(
         score_response(
             case.schema,
@@ -129,7 +132,7 @@ def score_system(
             query_id=case.id,
             document_id=case.id,
         )
-        for case, answer in zip(cases, answers, strict=True)
+        for case, answer in progress.each(zip(cases, answers, strict=True))
     )
     groups = breakdown(
         scores,
@@ -145,7 +148,7 @@ def score_system(
         scores=scores,
         metrics=extraction_metrics(scores, num_resamples=num_resamples, seed=seed),
         groups=groups,
-        published=published_metrics(pairs) if with_published else None,
+        published=published_metrics(pairs, progress) if with_published else None,
         num_missing=sum(answer.is_missing for answer in answers),
     )
 
@@ -170,17 +173,17 @@ def compare_systems(
     )
 
 
-def published_metrics(pairs: Sequence[tuple[Any, Any]]) -> PublishedMetrics:
+def published_metrics(pairs: Sequence[tuple[Any, Any]], progress: Progress = UNSEEN) -> PublishedMetrics:
     """ANLS*, Donut's two and KIEval of (truth, answer) pairs of plain JSON; an answer of None is no valid JSON."""
-    similarities = [anls_star(*pair) for pair in pairs]
-    known = [similarity for similarity in similarities if similarity is not None]
-    accuracies = [donut_nted_accuracy(*pair) for pair in pairs]
-    computed = [accuracy for accuracy in accuracies if accuracy is not None]
+    progress.begin(len(pairs))
+    of_each = [(anls_star(*pair), donut_nted_accuracy(*pair)) for pair in progress.each(pairs)]
+    similarities = [similarity for similarity, _ in of_each if similarity is not None]
+    accuracies = [accuracy for _, accuracy in of_each if accuracy is not None]
     return PublishedMetrics(
-        anls_star=fmean(known) if known else None,
-        num_anls_skipped=len(similarities) - len(known),
-        donut_nted_accuracy=fmean(computed) if computed else None,
-        num_nted_skipped=len(accuracies) - len(computed),
+        anls_star=fmean(similarities) if similarities else None,
+        num_anls_skipped=len(pairs) - len(similarities),
+        donut_nted_accuracy=fmean(accuracies) if accuracies else None,
+        num_nted_skipped=len(pairs) - len(accuracies),
         donut_f1=donut_f1(pairs),
         kieval=kieval(pairs),
     )

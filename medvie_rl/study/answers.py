@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 from tokenizers import Tokenizer
 
 from medvie_rl.compared import in_words
@@ -71,7 +70,7 @@ def conditions_of(study: StudyConfig) -> list[Condition]:
     return study.conditions or [TEST]
 
 
-def collect(name: str, study: StudyConfig, trials: Sequence[Trial], out: Path, console: Console) -> list[Row]:
+def collect(name: str, study: StudyConfig, trials: Sequence[Trial], out: Path) -> list[Row]:
     """A row for every answer of every trial whose run has ended; policies are asked what no run has asked them.
 
     The base is asked once: it answers alike for every seed. Raises UserError naming a file that cannot be read.
@@ -81,12 +80,10 @@ def collect(name: str, study: StudyConfig, trials: Sequence[Trial], out: Path, c
     for trial in trials:
         if trial.run is None:
             if trial.arm not in of_base:
-                of_base[trial.arm] = list(_rows(name, trial, _asked(study, trial, out, console)))
+                of_base[trial.arm] = list(_rows(name, trial, _asked(study, trial, out)))
             rows += [{**row, "seed": trial.seed} for row in of_base[trial.arm]]
         elif trial.run.is_finished:
-            answered = (
-                _asked(study, trial, out, console) if study.conditions else _recorded(trial.config, trial.run.folder)
-            )
+            answered = _asked(study, trial, out) if study.conditions else _recorded(trial.config, trial.run.folder)
             rows += _rows(name, trial, answered)
     return rows
 
@@ -111,7 +108,7 @@ def _recorded(config: Config, folder: Path) -> Iterator[Answered]:
         )
 
 
-def _asked(study: StudyConfig, trial: Trial, out: Path, console: Console) -> Iterator[Answered]:
+def _asked(study: StudyConfig, trial: Trial, out: Path) -> Iterator[Answered]:
     """The answers of a policy to the documents of all conditions, asked now unless they lie there."""
     conditions = conditions_of(study)
     modes = [trial.config.evaluation.reasoning if each.reasoning is None else each.reasoning for each in conditions]
@@ -119,7 +116,7 @@ def _asked(study: StudyConfig, trial: Trial, out: Path, console: Console) -> Ite
         asked = [each for each, mode in zip(conditions, modes, strict=True) if mode is reasoning]
         folder = condition_dataset(asked, trial.config, study.prepare, out / "data")
         documents = open_documents(str(folder), "test", [Path(trial.config.schemas)], limit=None)
-        lines = _predictions(trial, documents, folder.name, out, console, reasoning=reasoning)
+        lines = _predictions(trial, documents, folder.name, out, reasoning=reasoning)
         of_id = {document.id: document for document in documents.documents}
         for line in lines:
             condition, own_id = condition_of(line["id"])
@@ -133,7 +130,7 @@ def _asked(study: StudyConfig, trial: Trial, out: Path, console: Console) -> Ite
 
 
 def _predictions(
-    trial: Trial, documents: EvaluationSet, dataset: str, out: Path, console: Console, *, reasoning: bool
+    trial: Trial, documents: EvaluationSet, dataset: str, out: Path, *, reasoning: bool
 ) -> list[Mapping[str, Any]]:
     policy = trial.run.id if trial.run else "base"
     name = f"{policy}-{dataset}-{'reasoning' if reasoning else 'direct'}"
@@ -141,8 +138,8 @@ def _predictions(
     made, _ = find_predictions(out, name, system.inputs(documents))
     if made is None:
         told = f"{trial.arm}, seed {trial.seed}" if trial.run else trial.arm
-        with show_progress(console, f"asking {told}", len(documents.documents)) as update:
-            lines, made = system.predict(documents, update)
+        with show_progress(f"asking {told}") as progress:
+            lines, made = system.predict(documents, progress)
         write_predictions(out, name, lines, made)
     return [line.entry for line in read_lines(predictions_path(out, name), "a prediction")]
 

@@ -24,14 +24,23 @@ class CaseAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaseField:
+    """A value as it is on the page, empty where it is not there, and the answer of each arm."""
+
+    key: str
+    on_page: str
+    answers: tuple[CaseAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A document: for every value its key, the truth, and the answer of each arm; `f1` are the arms'."""
+    """A document with all its values; `f1` and `responses` are the arms'."""
 
     document: str
     document_type: str
     pages: tuple[InlineImage, ...]
     f1: tuple[float, ...]
-    values: tuple[tuple[str, str, tuple[CaseAnswer, ...]], ...]
+    fields: tuple[CaseField, ...]
     responses: tuple[str, ...]
 
 
@@ -61,7 +70,7 @@ def cases(measured: Measured, split: Split) -> list[Case]:
                 document_type=rows[0]["document_type"],
                 pages=tuple(inline_image(page, side=_SIDE) for page in pages),
                 f1=tuple(row["f1"] for row in rows),
-                values=tuple(_values(rows)),
+                fields=tuple(_fields(rows)),
                 responses=tuple(row["response"] for row in rows),
             )
         )
@@ -79,13 +88,13 @@ def _of_arm(measured: Measured, arm: str) -> dict[str, Row]:
     }
 
 
-def _values(rows: Sequence[Row]) -> Iterator[tuple[str, str, tuple[CaseAnswer, ...]]]:
+def _fields(rows: Sequence[Row]) -> Iterator[CaseField]:
     of_arms = [dict(by_place(_leaf(leaf) for leaf in row["leaves"])) for row in rows]
     for place in dict.fromkeys(place for leaves in of_arms for place in leaves):
         leaves = [of_arm.get(place) for of_arm in of_arms]
         true = next((in_words(leaf.true) for leaf in leaves if leaf and leaf.true is not None), "")
         said = (CaseAnswer(text=in_words(leaf.answered), outcome=leaf.outcome) if leaf else _NOTHING for leaf in leaves)
-        yield place[0], true, tuple(said)
+        yield CaseField(key=place[0], on_page=true, answers=tuple(said))
 
 
 def _leaf(recorded: Mapping[str, Any]) -> Leaf:

@@ -72,7 +72,7 @@ def _study(options: argparse.Namespace) -> int:
     console = Console(highlight=False)
     num_failed = 0
     for name, study, trials in planned:
-        num_failed += len(run_study(name, study, trials, out, jobs=options.jobs, console=console).failed)
+        num_failed += len(run_study(name, study, trials, out, jobs=options.jobs, console=console))
     if num_failed:
         console.print(f"{num_failed} runs failed; the same command tries them again", style="red")
         return 1

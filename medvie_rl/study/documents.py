@@ -17,8 +17,11 @@ from medvie_rl.data.load import load_schemas
 from medvie_rl.data.select import select_documents
 from medvie_rl.data.store import Document, Split, describe_image, open_split, write_split
 from medvie_rl.errors import ConfigError
+from medvie_rl.progress import UNSEEN
 from medvie_rl.study.config import Condition, TrainingDocuments
 from rewards.schema import Schema
+
+_MARK = ": "  # between a condition's name and the id of a document
 
 
 def training_dataset(config: Config, wanted: TrainingDocuments, out: Path, *, seed: int) -> Path:
@@ -66,9 +69,6 @@ def condition_of(document_id: str) -> tuple[str, str]:
     """The condition, and the id in its dataset, of a document of `condition_dataset`."""
     name, _, own = document_id.partition(_MARK)
     return name, own
-
-
-_MARK = ": "
 
 
 def prepare_dataset(folder: str, prepare: Mapping[str, str]) -> None:
@@ -140,7 +140,7 @@ def _looks(dataset: str, split: str, ids: tuple[str, ...]) -> tuple[Sequence[Doc
     """Documents with what makes them different: looks, types and keys, without reading the text. Takes a while."""
     source, wanted = open_split(dataset, split), set(ids)
     documents = [document for document in source.documents if document.id in wanted]
-    features = document_features(documents, source, None, progress=lambda: None)
+    features = document_features(documents, source, None, progress=UNSEEN)
     return features.documents, features.matrix
 
 

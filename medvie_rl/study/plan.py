@@ -57,12 +57,13 @@ def plan_trials(study: StudyConfig, config_file: Path, overrides: Sequence[str],
     """
     trials: list[Trial] = []
     for arm in study.arms:
-        for seed in study.seeds:
-            start = next((trial.run for trial in trials if (trial.arm, trial.seed) == (arm.start, seed)), None)
-            try:
-                trials.append(_trial(study, arm, seed, start, config_file, overrides, out))
-            except ConfigError as error:
-                raise ConfigError(f"arm {arm.name!r}: {error}") from error
+        try:
+            config = _config(study, arm, config_file, overrides)
+            for seed in study.seeds:
+                start = next((trial.run for trial in trials if (trial.arm, trial.seed) == (arm.start, seed)), None)
+                trials.append(_trial(arm, replace(config, seed=seed), start, out))
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm.name!r}: {error}") from error
     return trials
 
 
@@ -71,25 +72,21 @@ def runs_of(trials: Sequence[Trial]) -> list[PlannedRun]:
     return list({trial.run.id: trial.run for trial in trials if trial.run}.values())
 
 
-def _trial(
-    study: StudyConfig,
-    arm: Arm,
-    seed: int,
-    start: PlannedRun | None,
-    config_file: Path,
-    overrides: Sequence[str],
-    out: Path,
-) -> Trial:
-    settings = [*overrides, *study.settings, *arm.settings, f"seed={seed}"]
-    if start:
-        settings.append(f"model={start.folder / 'best'}")
-    config = load_config(config_file, sft_overrides(config_file, settings) if arm.method == "sft" else settings)
+def _config(study: StudyConfig, arm: Arm, config_file: Path, overrides: Sequence[str]) -> Config:
+    """The configuration of an arm, of any seed."""
+    settings = [*overrides, *study.settings, *arm.settings]
+    return load_config(config_file, sft_overrides(config_file, settings) if arm.method == "sft" else settings)
+
+
+def _trial(arm: Arm, config: Config, start: PlannedRun | None, out: Path) -> Trial:
     if arm.method == "base":
-        return Trial(arm=arm.name, seed=seed, config=config, run=None)
+        return Trial(arm=arm.name, seed=config.seed, config=config, run=None)
+    if start:
+        config = replace(config, model=str(start.folder / "best"))
     if arm.documents.is_changed:
-        folder = training_dataset(config, arm.documents, out / "data", seed=seed)
+        folder = training_dataset(config, arm.documents, out / "data", seed=config.seed)
         config = replace(config, data=replace(config.data, path=str(folder), num_train=0))
-    return Trial(arm=arm.name, seed=seed, config=config, run=_planned(config, start, out / "runs"))
+    return Trial(arm=arm.name, seed=config.seed, config=config, run=_planned(config, start, out / "runs"))
 
 
 def _planned(config: Config, start: PlannedRun | None, folder: Path) -> PlannedRun:

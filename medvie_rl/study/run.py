@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -25,14 +24,6 @@ from medvie_rl.study.statistics import NUM_RESAMPLES
 ROWS, TABLES, REPORT = "answers.parquet", "tables.md", "report.html"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Studied:
-    """What became of a study: the runs that failed, and the seeds that every arm has."""
-
-    failed: tuple[PlannedRun, ...]
-    num_seeds: int
-
-
 def plan(name: str, config_file: Path, overrides: Sequence[str], out: Path) -> tuple[StudyConfig, list[Trial]]:
     """A study and its trials; the datasets of its arms and those that its file says how to draw are made if need be.
 
@@ -46,34 +37,35 @@ def plan(name: str, config_file: Path, overrides: Sequence[str], out: Path) -> t
 
 def run_study(
     name: str, study: StudyConfig, trials: Sequence[Trial], out: Path, *, jobs: int, console: Console
-) -> Studied:
+) -> list[PlannedRun]:
     """Train, ask, and write `out/NAME/`: every answer as Parquet, tables as Markdown, a figure, and an HTML report.
 
-    Where runs fail, the tables are those of the seeds that every arm has.
+    Returns the runs that failed; the tables are those of the seeds that every arm has.
     """
     folder = out / Path(name).stem
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"\n{study.title}: {len(study.arms)} arms, seeds {', '.join(map(str, study.seeds))}", style="bold")
     failed = train_all(runs_of(trials), jobs=jobs, console=console)
-    rows = collect(folder.name, study, trials, out, console)
+    rows = collect(folder.name, study, trials, out)
     write_rows(rows, folder / ROWS)
     measured = Measured(study, rows)
     if set(measured.arms) != {arm.name for arm in study.arms}:
         console.print("no tables: not every arm has a seed that ended", style="red")
-        return Studied(failed=tuple(failed), num_seeds=0)
+        return failed
     sheets = sheets_of(measured, trials)
     for sheet in sheets:
         if not sheet.is_detail:
             print_sheet(console, sheet)
-    _write(folder, study, measured, sheets, trials)
+    write_results(folder, study, measured, sheets, trials)
     for written in (ROWS, TABLES, PICTURE, REPORT):
         console.print(f"written: {folder / written}", markup=False, highlight=False, soft_wrap=True)
-    return Studied(failed=tuple(failed), num_seeds=measured.num_seeds)
+    return failed
 
 
-def _write(
+def write_results(
     folder: Path, study: StudyConfig, measured: Measured, sheets: Sequence[Sheet], trials: Sequence[Trial]
 ) -> None:
+    """Write tables, figure and report into a study's folder."""
     parts = [f"# {study.title}", study.question, *sheets_in_markdown(sheets)]
     write_atomically(folder / TABLES, "\n\n".join(parts) + "\n")
     draw_figure(measured, folder / PICTURE)

@@ -42,9 +42,9 @@ def train_all(runs: Sequence[PlannedRun], *, jobs: int, console: Console) -> lis
     first = {run.id: _num_steps(run) for run in waiting}
     num_steps = sum(run.config.num_steps - first[run.id] for run in waiting)
     failed: list[PlannedRun] = []
-    with _trainings() as training, show_progress(console, "training", num_steps) as update:
-        update(0)
-        done = 0  # steps of runs that have ended
+    with _trainings() as training, show_progress("training", "steps") as progress:
+        progress.begin(num_steps)
+        told = done = 0  # steps, of all runs and of those that have ended
         while waiting or training:
             for each in [each for each in training if each.process.poll() is not None]:
                 training.remove(each)
@@ -58,7 +58,10 @@ def train_all(runs: Sequence[PlannedRun], *, jobs: int, console: Console) -> lis
             for run in [run for run in waiting if run.after not in blocked][: jobs - len(training)]:
                 waiting.remove(run)
                 training.append(_start(run))
-            update(done + sum(_num_steps(each.run) - first[each.run.id] for each in training))
+            num_done = done + sum(_num_steps(each.run) - first[each.run.id] for each in training)
+            if num_done > told:
+                progress.advance(num_done - told)
+                told = num_done
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return failed
 

@@ -321,12 +321,12 @@ def test_options_of_prompts_are_checked(tmp_path: Path) -> None:
         prompt_limit(None, None, 100)
     with pytest.raises(UserError, match="there is no folder"):
         prompt_limit(tmp_path / "gone", PROMPT, 100)
-    with pytest.raises(UserError, match="add --prompt"):
-        prompt_limit(POLICY, None, 100)
     with pytest.raises(UserError, match="--max-tokens: expected 1 or more, got 0"):
         prompt_limit(POLICY, PROMPT, 0)
     trained = tmp_path / "trained"
     trained.mkdir()
+    with pytest.raises(UserError, match="add --prompt"):
+        prompt_limit(trained, None, 100)
     rollout = {"max_model_len": 512, "max_response_tokens": 200}
     PolicyCard(run="run", step=1, reasoning=True, rollout=rollout).write(trained, PROMPT)
     limit = prompt_limit(trained, None, None)

@@ -17,7 +17,6 @@ from medvie_rl.errors import UserError
 from medvie_rl.evaluation.engine import start_engine
 from medvie_rl.evaluation.run import evaluate_systems
 from medvie_rl.evaluation.systems import SystemSpec, parse_systems
-from medvie_rl.progress import rate_and_time_left
 from rewards.schema import load_schema
 from rollout.config import RolloutConfig
 from runs import ROOT, run, run_to_end
@@ -25,7 +24,7 @@ from shared_documents import MISSING, REAL, SCHEMAS
 
 NANO = "medvie_rl/nano/policy"
 NUM = 4
-HOW = ("--prompt", "conf/prompts/nano.yaml", "--resamples", "200", "--limit", str(NUM))
+HOW = ("--resamples", "200", "--limit", str(NUM))
 
 
 def eval_command(dataset: Path, out: Path, *systems: str, more: tuple[str, ...] = ()) -> list[str]:
@@ -184,11 +183,6 @@ def test_an_engine_that_dies_is_an_error(tmp_path: Path) -> None:
         start_engine(tmp_path, RolloutConfig()),
     ):
         pass
-
-
-def test_rate_and_time_left() -> None:
-    assert rate_and_time_left(50, 100, 10.0) == "5.0 documents/s, 0:10 left"
-    assert rate_and_time_left(2, 50, 5.0) == "2.5 s each, 2:00 left"
 
 
 @pytest.mark.full

@@ -34,7 +34,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for path in (ROOT / "medvie_rl/nano/policy").iterdir():
         (folder / path.name).symlink_to(path)
-    settings = ("--prompt", ROOT / "conf/prompts/nano.yaml", "--traces", 3, "--set", "max_response_tokens=96")
+    settings = ("--traces", 3, "--set", "max_response_tokens=96")
     said = medvie("calibrate", "--policy", folder, "--data", SLIPS, "--limit", 16, *settings)
     assert "expected calibration error" in said and "of the values need no review" in said
     assert (folder / "calibration.png").stat().st_size > 1000
@@ -57,7 +57,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def extract(policy: Path, scans: Path, out: Path, *more: object) -> str:
     schema = ROOT / "conf/schemas" / f"{SCHEMA}.yaml"
-    how = ("--prompt", ROOT / "conf/prompts/nano.yaml", "--set", "max_response_tokens=96", "--no-page-check")
+    how = ("--set", "max_response_tokens=96", "--no-page-check")
     return medvie("extract", "--policy", policy, "--schema", schema, "--out", out, *how, *more, scans, code=3)
 
 

@@ -1,7 +1,6 @@
 """The path that the README shows is walked to the letter, by somebody who has only cloned the repository."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from commands_of_pages import whole_path
 from runs import ROOT
 
-START = "<!-- the whole path -->"
 _SECONDS = 3600
 pytestmark = [
     pytest.mark.full,
@@ -21,21 +20,13 @@ pytestmark = [
 ]
 
 
-def commands() -> list[str]:
-    """The lines behind a $ in the first block after the mark."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.split(r"^```\w*$", text.partition(START)[2], maxsplit=2, flags=re.MULTILINE)[1]
-    joined = block.replace("\\\n", " ")
-    return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
-
-
 def test_a_newcomer_gets_from_a_folder_to_a_service(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    lines = commands()
+    lines = whole_path()
     assert len(lines) >= 10
     script = "\n".join(["set -e", *lines])
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(clone)}
     started = time.monotonic()
     result = subprocess.run(
         ["bash", "-c", script],

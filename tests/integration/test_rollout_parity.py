@@ -142,7 +142,7 @@ def test_what_cannot_be_generated_is_refused_by_name(uncertain: Pair) -> None:
     import hashlib
 
     (request,) = make_requests(uncertain.processor, list(uncertain.images)[:1], num_traces=2, greedy=False)
-    with pytest.raises(ValueError, match=r"max_model_len 384 minus rollout\.max_response_tokens 64 leaves 320"):
+    with pytest.raises(ValueError, match=r"max_model_len 384 minus max_response_tokens 64 leaves 320"):
         uncertain.engine.generate([request, replace(request, prompt=request.prompt + "age " * 400)])
     with pytest.raises(ValueError, match="2 image placeholders for 1 images"):
         uncertain.engine.generate([replace(request, prompt=request.prompt * 2)])

@@ -208,7 +208,7 @@ def test_choosing_pages_of_many_kinds_beats_chance(slips: Path, tmp_path: Path) 
             pages.append((document(f"{kind}-{path.stem}", kind, key=key, size=size), [content]))
     write_split(tmp_path / "mixed", "pool", pages)
     mixed = open_split(tmp_path / "mixed", "pool")
-    features = document_features(mixed.documents, mixed, None, progress=lambda: None)
+    features = document_features(mixed.documents, mixed, None)
     assert (len(features.documents), features.problems) == (36, ())
     chosen = select_documents(features.documents, features.matrix, num=10, seed=0)
     kinds = {made.id: made.document_type for made in features.documents}
@@ -229,11 +229,11 @@ def test_the_text_of_a_page_sets_documents_apart(slips: Path, tmp_path: Path) ->
     write_split(tmp_path / "four", "pool", pages)
     four = open_split(tmp_path / "four", "pool")
     cache = OcrCache(tmp_path / "four" / "ocr")
-    features = document_features(four.documents, four, cache, progress=lambda: None)
+    features = document_features(four.documents, four, cache)
     assert cache.num_read == 2
     assert np.ptp(features.matrix[[0, 1, 3]], axis=0).max() == 0.0
     chosen = select_documents(features.documents, features.matrix, num=2, seed=0)
     assert "d2" in chosen.ids
     assert chosen.max_radius[1] == 0.0
-    light = document_features(four.documents, four, None, progress=lambda: None)
+    light = document_features(four.documents, four, None)
     assert features.matrix.shape[1] - light.matrix.shape[1] >= 128

@@ -57,7 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("served") / "log.txt"
     limits = ("--max-mib", "8", "--max-pages", "4", "--seconds", "240")
-    how = ("--prompt", "conf/prompts/nano.yaml", "--traces", "2", "--set", "max_response_tokens=96", *limits)
+    how = ("--traces", "2", "--set", "max_response_tokens=96", *limits)
     command = [sys.executable, "-m", "medvie_rl", "serve", "--policy", "medvie_rl/nano/policy", "--port", str(port)]
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from medvie_rl.cli import build_parser, main
+from medvie_rl.cli import build_parser, main, parse
 from medvie_rl.config import load_config
 from medvie_rl.environment import run_environment
 from medvie_rl.parser import leaves
@@ -51,7 +51,7 @@ def test_every_command_says_what_it_does_and_has_an_example_of_itself(name: str)
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=" ".join)
 def test_every_example_can_be_typed(example: list[str]) -> None:
-    options = build_parser().parse_args(example)
+    options = parse(build_parser(), example)
     assert callable(options.command)
     assert not [word for word in example if word.startswith("conf/") and not (ROOT / word).exists()]
     config = getattr(options, "config", None)

@@ -353,7 +353,7 @@ def test_an_installed_package_has_the_templates() -> None:
     folder = Path("medvie_rl/report")
     packaged = {path for pattern in settings["package-data"]["medvie_rl.report"] for path in folder.glob(pattern)}
     others = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
-    assert packaged == others and len(others) == 6
+    assert packaged == others and len(others) == 8
 
 
 def test_the_terminal_says_where_it_is_and_what_comes_next(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

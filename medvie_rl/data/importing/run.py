@@ -20,6 +20,7 @@ from medvie_rl.data.queries import stable_hash
 from medvie_rl.data.store import POOL, SPLITS, Document, write_split
 from medvie_rl.errors import UserError
 from medvie_rl.files import check_new_folder
+from medvie_rl.progress import UNSEEN, Progress
 from rewards.schema import Schema
 from rewards.values import fold_text
 
@@ -39,6 +40,7 @@ def import_documents(
     seed: int = 0,
     dpi: int = 150,
     max_pages: int = 50,
+    progress: Progress = UNSEEN,
 ) -> ImportReport:
     """Import a source into a new dataset at `out`; what cannot be used is rejected with the reason, the rest comes in.
 
@@ -58,8 +60,10 @@ def import_documents(
     detected, start = detect_format(source) if format == AUTO else (format, source)
     report = ImportReport(format=detected)
     importer = _Importer(names, report)
+    entries = list(READERS[detected](start, names))
+    progress.begin(len(entries))
     with Spool(_existing_parent(out)) as spool:
-        for ready in importer.documents(READERS[detected](start, names), dpi=dpi, max_pages=max_pages):
+        for ready in importer.documents(progress.each(entries), dpi=dpi, max_pages=max_pages):
             spool.add(*ready)
         importer.finish()
         if not spool.documents:

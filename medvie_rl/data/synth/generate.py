@@ -21,6 +21,7 @@ from medvie_rl.data.synth.noise import choose_level, noisy_page
 from medvie_rl.data.synth.preview import draw_sheet
 from medvie_rl.errors import UserError
 from medvie_rl.files import check_new_folder
+from medvie_rl.progress import UNSEEN, Progress
 from rewards.schema import Schema
 
 _AHEAD = 8  # documents a process may be ahead of the writer; bounds the memory
@@ -91,6 +92,7 @@ def write_documents(
     processes: int = 1,
     preview: Path | None = None,
     schemas: Path = Path("conf/schemas"),
+    progress: Progress = UNSEEN,
 ) -> None:
     """Draw `nums[split]` documents a split into a new dataset, kinds and languages taking turns; splits share none.
 
@@ -113,10 +115,11 @@ def write_documents(
     if preview is not None and (shown is None or preview.suffix.lower() != ".png"):
         raise UserError(f"preview: expected the name of a PNG file and at least one document, got {preview}")
     first: list[DrawnDocument] = []
+    progress.begin(sum(nums.values()))
     for split, num in nums.items():
         jobs = _jobs(turns, split, num, seed, noise)
         drawn = _kept(_draw_all(jobs, processes), first if split == shown else None, len(turns) * _PER_KIND)
-        write_split(out, split, (_entry(document, known, seed) for document in drawn))
+        write_split(out, split, (_entry(document, known, seed) for document in progress.each(drawn)))
     if preview is not None:
         draw_sheet([(document.document_id, document.pages) for document in first], preview)
 
