@@ -67,6 +67,7 @@ def test_a_study_from_its_file_to_its_report(tmp_path: Path, slips: Path) -> Non
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_study_that_is_stopped_goes_on(tmp_path: Path, slips: Path) -> None:
     study, out = tmp_path / "mine.yaml", tmp_path / "out"
     conditions = "conditions:\n  - {name: plain}\n  - {name: reasoned, reasoning: true}\n"
