@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from cluster.config import ClusterConfig
 from learner.config import LearnerConfig
 from learner.loss_config import Loss, LossConfig
-from medvie_rl.config_keys import all_keys, check_keys
+from medvie_rl.config_keys import all_keys, check_keys, to_dataclass
 from medvie_rl.data.ocr_prompt import OcrConfig
 from medvie_rl.data.queries import QueryConfig
 from medvie_rl.dynamic_sampling_config import DynamicSamplingConfig
@@ -223,15 +222,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     of_learner = OmegaConf.select(from_file, "learner")
     if OmegaConf.is_dict(of_learner) and any(override.startswith("learner.loss.preset=") for override in overrides):
         of_learner.pop("loss", None)
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), from_file, from_overrides)
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        raise ConfigError(f"{path}: {where}{str(error).splitlines()[0]}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    assert isinstance(config, Config)
+    config = to_dataclass(str(path), Config, from_file, from_overrides)
     if config.method == "rl":
         config.learner.loss = LossConfig(**asdict(config.loss))  # named in full, as the run keeps it
     return config

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from medvie_rl.errors import ConfigError
 
 _NO_HINTS: Mapping[str, str] = {}
+T = TypeVar("T")
 
 
 def check_keys(source: str, content: Any, config_class: type, hints: Mapping[str, str] = _NO_HINTS) -> None:
@@ -29,6 +30,20 @@ def check_keys(source: str, content: Any, config_class: type, hints: Mapping[str
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ConfigError(f"{source}: unknown key '{key}'{hint}")
     _check_items(source, plain, config_class, "")
+
+
+def to_dataclass(source: str, config_class: type[T], *contents: Any) -> T:
+    """The dataclass that contents amount to, later ones before earlier; raises ConfigError that names `source` for a
+    value of the wrong type, and for what the dataclass refuses."""
+    try:
+        found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config_class), *contents))
+    except OmegaConfBaseException as error:
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise ConfigError(f"{source}: {where}{str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    assert isinstance(found, config_class)
+    return found
 
 
 def all_keys(config_class: type, prefix: str = "") -> Iterator[str]:

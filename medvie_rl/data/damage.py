@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from medvie_rl.data.synth.pixels import Pixels, as_floats, blurred, grained, png, speckle, to_pixels, turned
+from medvie_rl.data.synth.pixels import Pixels, as_floats, blurred, grained, png, speckle, to_image, to_pixels, turned
 
 MAX_DEGREE = 3
 _SHORT_SIDE = 800  # pixels up to which a page's letters are taken to be as small as those of a slip: about 12 pixels
@@ -37,7 +37,7 @@ def damaged_page(content: bytes, damage: str, degree: int, seed: str) -> bytes:
     with Image.open(io.BytesIO(content)) as image:
         page = to_pixels(ImageOps.exif_transpose(image).convert("L"))
     changed = DAMAGES[damage](page, degree - 1, random.Random(f"medvie damage {damage} {degree} {seed}"))
-    return png(Image.fromarray(np.clip(changed + 0.5, 0, 255).astype(np.uint8)))
+    return png(to_image(changed))
 
 
 def _rotation(page: Pixels, degree: int, rng: random.Random) -> Pixels:

@@ -7,6 +7,7 @@ from typing import Any
 from medvie_rl.compared import by_place, in_words
 from medvie_rl.data.inline_image import InlineImage, inline_image
 from medvie_rl.data.store import Split
+from medvie_rl.report.gallery import Cell
 from medvie_rl.study.answers import Row
 from medvie_rl.study.sheets import Measured
 from rewards.types import Leaf, LeafOutcome
@@ -16,20 +17,12 @@ _MAX_PAGES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaseAnswer:
-    """What an arm said of a value, and the class of that; both empty where it rightly said nothing."""
-
-    text: str
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseField:
     """A value as it is on the page, empty where it is not there, and the answer of each arm."""
 
     key: str
     on_page: str
-    answers: tuple[CaseAnswer, ...]
+    answers: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +37,7 @@ class Case:
     responses: tuple[str, ...]
 
 
-_NOTHING = CaseAnswer(text="", outcome="")
+_NOTHING = Cell(text="", outcome="")
 
 
 def choose_cases(measured: Measured) -> list[str]:
@@ -93,7 +86,7 @@ def _fields(rows: Sequence[Row]) -> Iterator[CaseField]:
     for place in dict.fromkeys(place for leaves in of_arms for place in leaves):
         leaves = [of_arm.get(place) for of_arm in of_arms]
         true = next((in_words(leaf.true) for leaf in leaves if leaf and leaf.true is not None), "")
-        said = (CaseAnswer(text=in_words(leaf.answered), outcome=leaf.outcome) if leaf else _NOTHING for leaf in leaves)
+        said = (Cell(text=in_words(leaf.answered), outcome=leaf.outcome) if leaf else _NOTHING for leaf in leaves)
         yield CaseField(key=place[0], on_page=true, answers=tuple(said))
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from medvie_rl.config_keys import check_keys
+from medvie_rl.config_keys import check_keys, to_dataclass
 from medvie_rl.data.damage import DAMAGES, MAX_DEGREE
 from medvie_rl.data.label_noise import NOISE_KINDS
 from medvie_rl.errors import ConfigError, did_you_mean
@@ -159,15 +158,7 @@ def load_study(name: str) -> StudyConfig:
     except Exception as error:  # YAML errors come in several unrelated classes
         raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     check_keys(str(path), content, StudyConfig)
-    try:
-        study = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyConfig), content))
-    except OmegaConfBaseException as error:
-        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        raise ConfigError(f"{path}: {where}{str(error).splitlines()[0]}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    assert isinstance(study, StudyConfig)
-    return study
+    return to_dataclass(str(path), StudyConfig, content)
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:

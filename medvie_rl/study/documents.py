@@ -30,12 +30,13 @@ def training_dataset(config: Config, wanted: TrainingDocuments, out: Path, *, se
     The validation split keeps the documents of the wanted schemas, the test split all; neither is ever made wrong.
     Raises ConfigError for more documents than there are.
     """
-    data, schemas = config.data, load_schemas(Path(config.schemas))
+    data = config.data
     splits = {name: open_split(data.path, name) for name in (data.train_split, data.validation_split, data.test_split)}
     kept = {name: _of_schemas(split.documents, wanted.schemas) for name, split in splits.items()}
     kept[data.test_split] = list(splits[data.test_split].documents)
     train = _chosen(splits[data.train_split], kept[data.train_split], wanted, data, seed)
     if wanted.noise:
+        schemas = load_schemas(Path(config.schemas))
         train = [_made_wrong(document, schemas[document.schema], wanted, seed) for document in train]
     kept[data.train_split] = train
     folder = out / _digest(kept)

@@ -24,11 +24,15 @@ def png(page: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def to_image(pixels: Pixels) -> Image.Image:
+    """The pixels as an image of 8 bits a channel."""
+    return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
+
+
 def jpeg(pixels: Pixels, quality: int) -> bytes:
     """The pixels as a JPEG of 150 dpi."""
     buffer = io.BytesIO()
-    image = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
-    image.save(buffer, format="JPEG", quality=quality, dpi=(150, 150))
+    to_image(pixels).save(buffer, format="JPEG", quality=quality, dpi=(150, 150))
     return buffer.getvalue()
 
 
